@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rosin: deep learning on JAX, small, hackable, and secure by design.
+
+The public names stand in one table; each is imported when it is first used, so that
+`import rosin` itself loads nothing.
+"""
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "rosin.core.gradient": (
+        "gradient",
+        "hessian",
+        "jacobian",
+        "jacobian_vector",
+        "per_example_gradients",
+        "pullback",
+        "stop_gradient",
+        "vector_jacobian",
+        "withgradient",
+    ),
+    "rosin.core.module": ("Module", "equal"),
+    "rosin.core.precision": ("bf16", "f16", "f32", "f64"),
+    "rosin.core.random": ("seed",),
+    "rosin.core.recording": ("recording",),
+    "rosin.core.sharing": ("share",),
+    "rosin.core.summary": ("outputsize", "summary"),
+    "rosin.core.transforms": ("remat", "scan_layers", "vmap"),
+    "rosin.core.tree": (
+        "at",
+        "automode",
+        "combine",
+        "destructure",
+        "freeze",
+        "modules",
+        "partition",
+        "testmode",
+        "thaw",
+        "trainables",
+        "trainmode",
+    ),
+    "rosin.core.types": ("Array", "Buffer", "Key", "Static"),
+    "rosin.data.loader": ("DataLoader",),
+    "rosin.data.onehot": ("onecold", "onehot"),
+    "rosin.data.split": ("splitobs",),
+    "rosin.errors": (
+        "DataError",
+        "DtypeError",
+        "FileError",
+        "LimitError",
+        "NonFiniteError",
+        "RangeError",
+        "RosinError",
+        "ShapeError",
+        "StateError",
+        "StructureError",
+        "TrustError",
+        "UnsafeFileError",
+        "UsageError",
+    ),
+    "rosin.files.models": ("load", "load_arrays", "save"),
+    "rosin.functional.activations": ("gelu", "identity", "relu", "sigmoid", "tanh"),
+    "rosin.functional.losses": ("logitbinarycrossentropy", "logitcrossentropy", "mse"),
+    "rosin.functional.shaping": ("flatten",),
+    "rosin.layers.basic": ("Dense", "Embedding"),
+    "rosin.layers.containers": ("Chain", "Parallel", "SkipConnection"),
+    "rosin.layers.conv": ("Conv",),
+    "rosin.layers.norm": ("BatchNorm", "LayerNorm"),
+    "rosin.layers.pool": ("GlobalMeanPool", "MaxPool", "MeanPool"),
+    "rosin.layers.regularise": ("Dropout",),
+    "rosin.limits": ("Limits",),
+    "rosin.optimisers.rules": ("Adam", "AdamW", "Descent", "Momentum"),
+    "rosin.optimisers.update": ("adjust", "setup", "update"),
+    "rosin.train.loop": ("train",),
+    "rosin.train.step": ("trainstep",),
+}
+_HOME = {name: home for home, names in _PUBLIC.items() for name in names}
+
+__version__ = "0.1.0"
+__all__ = sorted(_HOME)  # noqa: PLE0605  pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds a public name."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'rosin' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Derivatives of functions of a model, with the model's new state beside them.
+
+Each function here differentiates by the trainable leaves of its first argument, a module
+or any tree. Inside, the model is in training mode and may record.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from rosin.core.module import training_context
+from rosin.core.random import is_key, split_each
+from rosin.core.recording import Recorder, hand_out
+from rosin.core.sharing import expect_settled
+from rosin.core.tree import Split, expect_trainable
+from rosin.core.types import Array, PyTree
+from rosin.core.validation import expect_callable, expect_scalar_loss, name_of, refuse
+from rosin.errors import ShapeError, StateError, StructureError, shown
+
+M = TypeVar("M")
+T = TypeVar("T")
+
+
+class _Traced:
+    """A function of a model, made into a pure function of the trained leaves.
+
+    What the function returns beside its first value may hold anything, strings included;
+    only the arrays travel through JAX, the rest is kept here.
+    """
+
+    def __init__(self, f: Callable[..., Any], model: Any, args: tuple[Any, ...]) -> None:
+        expect_callable(subject="gradient", f=f)
+        self.f = f
+        self.args = args
+        self.name = name_of(f)
+        model = jax.tree.map(_as_array, model)
+        expect_settled(model, subject=self.name)
+        self.split = Split(model)
+        expect_trainable(self.split, subject=self.name)
+        self.reached = False
+        self.around: Any = None
+
+    def run(self, trained: list[Any]) -> tuple[Any, list[Any]]:
+        """Call the function; return its whole output and the model's new state."""
+        recorder = Recorder()
+        copy = hand_out(self.split.join(trained, self.split.rest), recorder)
+        try:
+            with training_context(True):
+                out = self.f(copy, *self.args)
+        finally:
+            recorder.open = False
+        return out, self.split.rest_of(copy)
+
+    def loss(self, trained: list[Any]) -> tuple[Any, tuple[list[Any], list[Any]]]:
+        """Call the function as a loss; return the number, and arrays that come along."""
+        out, state = self.run(_noticed(self, trained))
+        number = out[0] if isinstance(out, tuple) and out else out
+        expect_scalar_loss(number, subject=self.name)
+        return number, (self.keep(out), state)
+
+    def keep(self, out: Any) -> list[Any]:
+        """Take the arrays out of a result and remember what stood around them."""
+        leaves, structure = jax.tree.flatten(out)
+        travels = [isinstance(leaf, (jax.Array, float, complex)) for leaf in leaves]
+        fixed = [None if t else leaf for t, leaf in zip(travels, leaves, strict=True)]
+        self.around = structure, travels, fixed
+        return [leaf for t, leaf in zip(travels, leaves, strict=True) if t]
+
+    def restore(self, arrays: list[Any]) -> Any:
+        """Put a result together again."""
+        structure, travels, fixed = self.around
+        source = iter(arrays)
+        leaves = [next(source) if t else leaf for t, leaf in zip(travels, fixed, strict=True)]
+        return structure.unflatten(leaves)
+
+    def expect_reached(self) -> None:
+        """Refuse a loss that depends on no parameter."""
+        if not self.reached:
+            refuse(
+                StateError,
+                subject=self.name,
+                expected="a loss that depends on at least one parameter of the model",
+                got="a loss that none reaches",
+                fix="use the model that is handed to the loss function, not one from outside, "
+                "and no stop_gradient on all of it",
+            )
+
+
+def _as_array(leaf: Any) -> Any:
+    return jnp.asarray(leaf) if isinstance(leaf, (int, float, complex)) else leaf
+
+
+def _noticed(traced: _Traced, leaves: list[Any]) -> list[Any]:
+    """Pass leaves on, and notice when a gradient comes back to them.
+
+    JAX calls the backward rule only when the result depends on the leaves.
+    """
+
+    @jax.custom_vjp
+    def passed(leaves: list[Any]) -> list[Any]:
+        return leaves
+
+    def forward(leaves: list[Any]) -> tuple[list[Any], None]:
+        return leaves, None
+
+    def backward(_: None, cotangents: list[Any]) -> tuple[list[Any]]:
+        traced.reached = True
+        return (cotangents,)
+
+    passed.defvjp(forward, backward)
+    return passed(leaves)
+
+
+def withgradient(f: Callable[..., Any], model: M, *args: Any) -> tuple[Any, M, M]:
+    r"""Return the value of `f(model, *args)`, its gradient, and the model with new state.
+
+    $$\nabla_\theta f(\theta, \ldots)$$
+
+    Args:
+        f: Returns a real number, or a tuple whose first entry is one; the rest comes
+            back as it is.
+        model: A module or any tree; its trainable leaves are $\theta$.
+        args: Handed on to `f`, not differentiated.
+
+    Returns:
+        What `f` returned; the gradient, shaped like the model, with None at every leaf
+        that is not trained and zeros where the loss does not reach; the model with the
+        state that its layers recorded.
+
+    Raises:
+        ShapeError: The loss is not a scalar.
+        DtypeError: The loss is not a real float, or the model has no trainable leaf.
+        StateError: No parameter reaches the loss.
+
+    Examples:
+        >>> import rosin as rs
+        >>> layer = rs.Dense(2, 1)
+        >>> loss, grads, layer = withgradient(lambda m: m(jnp.ones((3, 2))).sum(), layer)
+        >>> grads.weight.ravel(), grads.bias
+        (Array([3., 3.], dtype=float32), Array([3.], dtype=float32))
+
+    Source:
+        Flux.jl `withgradient`, which returns no new state because layers there mutate.
+    """
+    traced = _Traced(f, model, args)
+    differentiated = jax.value_and_grad(traced.loss, has_aux=True)
+    (_, (arrays, state)), grads = differentiated(traced.split.trained)
+    traced.expect_reached()
+    split = traced.split
+    return traced.restore(arrays), split.only(grads), split.join(split.trained, state)
+
+
+def gradient(f: Callable[..., Any], model: M, *args: Any) -> M:
+    """Return the gradient alone; see `withgradient`.
+
+    Examples:
+        >>> gradient(lambda x: x**2, 3.0)
+        Array(6., dtype=float32, weak_type=True)
+    """
+    return withgradient(f, model, *args)[1]
+
+
+def pullback(f: Callable[..., Any], model: M, *args: Any) -> tuple[Any, Callable[[Any], M], M]:
+    r"""Return the value of `f(model, *args)`, the map back, and the model with new state.
+
+    $$\bar y \mapsto J^\top \bar y$$
+
+    Args:
+        f: Returns an array, or any tree of arrays.
+        model: A module or any tree.
+        args: Handed on to `f`, not differentiated.
+
+    Returns:
+        The value; `back(cotangent)`, which takes a tree like the value and returns one
+        like the gradient; the model with recorded state.
+
+    Examples:
+        >>> y, back, _ = pullback(lambda x: x**2, jnp.array([1.0, 2.0]))
+        >>> back(jnp.ones(2))
+        Array([2., 4.], dtype=float32)
+    """
+    traced = _Traced(f, model, args)
+    value, back, state = jax.vjp(traced.run, traced.split.trained, has_aux=True)
+
+    def pull(cotangent: Any) -> M:
+        if jax.tree.map(jnp.shape, cotangent) != jax.tree.map(jnp.shape, value):
+            refuse(
+                ShapeError,
+                subject="pullback",
+                expected=f"a cotangent like the value, {shown(value)}",
+                got=shown(cotangent),
+                fix="pass, for example, jax.tree.map(jnp.ones_like, value)",
+            )
+        (grads,) = back(cotangent)
+        return traced.split.only(grads)
+
+    return value, pull, traced.split.join(traced.split.trained, state)
+
+
+def vector_jacobian(
+    f: Callable[..., Any], model: M, cotangent: Any, *args: Any
+) -> tuple[Any, M]:
+    r"""Return the value of `f(model, *args)` and $J^\top \bar y$, shaped like the model.
+
+    Examples:
+        >>> vector_jacobian(jnp.sin, jnp.zeros(2), jnp.array([1.0, 2.0]))[1]
+        Array([1., 2.], dtype=float32)
+    """
+    value, back, _ = pullback(f, model, *args)
+    return value, back(cotangent)
+
+
+def jacobian_vector(f: Callable[..., Any], model: M, tangent: M, *args: Any) -> tuple[Any, Any]:
+    r"""Return the value of `f(model, *args)` and $J v$, shaped like the value.
+
+    Args:
+        f: Returns an array, or any tree of arrays.
+        model: A module or any tree.
+        tangent: Shaped like the gradient: arrays at the trainable leaves; what stands at
+            the others is not looked at.
+        args: Handed on to `f`.
+
+    Raises:
+        StructureError: The tangent has no array where the model has a parameter.
+
+    Examples:
+        >>> jacobian_vector(lambda x: x**2, jnp.array([1.0, 2.0]), jnp.ones(2))[1]
+        Array([2., 4.], dtype=float32)
+    """
+    traced = _Traced(f, model, args)
+    direction = [leaf for leaf in jax.tree.leaves(tangent)]
+    trained = traced.split.trained
+    if list(map(jnp.shape, direction)) != list(map(jnp.shape, trained)):
+        direction = Split(tangent).trained
+    if list(map(jnp.shape, direction)) != list(map(jnp.shape, trained)):
+        refuse(
+            StructureError,
+            subject="jacobian_vector",
+            expected="a tangent shaped like the gradient",
+            got=f"{len(direction)} arrays for {len(trained)} parameters, or other shapes",
+            fix="make it like rs.gradient returns it: arrays at the trainable leaves",
+        )
+    tangents = [jnp.asarray(d, t.dtype) for d, t in zip(direction, trained, strict=True)]
+    value, product, _ = jax.jvp(traced.run, (trained,), (tangents,), has_aux=True)
+    return value, product
+
+
+def jacobian(f: Callable[..., Any], model: M, *args: Any) -> M:
+    r"""Return all first derivatives of an array-valued function.
+
+    $$J_{ij} = \partial f_i / \partial \theta_j$$
+
+    Shapes:
+        - each leaf: `(*output, *leaf)`; None at leaves that are not trained.
+
+    Examples:
+        >>> jacobian(lambda x: x**2, jnp.array([1.0, 2.0]))
+        Array([[2., 0.],
+               [0., 4.]], dtype=float32)
+
+    Source:
+        Flux.jl `jacobian`, which flattens input and output to a matrix; reshape for that.
+    """
+    traced = _Traced(f, model, args)
+    return traced.split.only(jax.jacrev(lambda leaves: traced.run(leaves)[0])(traced.split.trained))
+
+
+def hessian(f: Callable[..., Any], x: Array, *args: Any) -> Array:
+    r"""Return all second derivatives of a scalar function of one array.
+
+    $$H_{ij} = \partial^2 f / \partial x_i \partial x_j$$
+
+    Args:
+        f: A loss, as for `withgradient`.
+        x: One floating-point array. For a model use the vector of `destructure`.
+        args: Handed on to `f`.
+
+    Shapes:
+        - result: `(*x.shape, *x.shape)`.
+
+    Raises:
+        StructureError: `x` is not one array.
+
+    Examples:
+        >>> hessian(lambda x: (x**3).sum(), jnp.array([1.0, 2.0]))
+        Array([[ 6.,  0.],
+               [ 0., 12.]], dtype=float32)
+    """
+    if not isinstance(x, jax.Array):
+        refuse(
+            StructureError,
+            subject="hessian",
+            expected="one array to differentiate by",
+            got=shown(x),
+            fix="lay the model out first: flat, rebuild = rs.destructure(model), then "
+            "rs.hessian(lambda v: loss(rebuild(v)), flat)",
+        )
+    return jax.jacfwd(lambda v: gradient(f, v, *args))(x)
+
+
+def per_example_gradients(f: Callable[..., Any], model: M, *batch: Any) -> M:
+    r"""Return the gradient of `f(model, *example)` for every example of a batch.
+
+    Layers see a batch of one example. Layers with random numbers get a key of their own
+    for each example; recorded state is not kept.
+
+    Args:
+        f: A loss, as for `withgradient`.
+        model: A module or any tree.
+        batch: Trees of arrays whose first axis is the example.
+
+    Shapes:
+        - each leaf: `(examples, *leaf)`.
+
+    Raises:
+        ShapeError: The first axes differ, or there is no example.
+
+    Examples:
+        >>> x = jnp.array([1.0, 2.0, 3.0])
+        >>> per_example_gradients(lambda w, x: (w * x).sum(), 2.0, x)
+        Array([1., 2., 3.], dtype=float32, weak_type=True)
+    """
+    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(batch)}
+    if len(lengths) != 1 or lengths <= {(), (0,)}:
+        refuse(
+            ShapeError,
+            subject="per_example_gradients",
+            expected="arrays with one and the same first axis of at least one example",
+            got=", ".join(shown(leaf) for leaf in jax.tree.leaves(batch))[:80] or "no arrays",
+            fix="pass a batch, one row for each example",
+        )
+    ((count,),) = lengths
+    leaves, structure = jax.tree.flatten(model)
+    mapped = [split_each(leaf, count) if is_key(leaf) else leaf for leaf in leaves]
+
+    def one(model_leaves: list[Any], example: PyTree) -> M:
+        single = jax.tree.map(lambda x: x[None], example)
+        return gradient(f, structure.unflatten(model_leaves), *single)
+
+    axes = [0 if is_key(leaf) else None for leaf in leaves]
+    return jax.vmap(one, in_axes=(axes, 0))(mapped, batch)
+
+
+def stop_gradient(x: T) -> T:
+    """Pass a tree on and let no gradient back through it.
+
+    Examples:
+        >>> gradient(lambda x: x * stop_gradient(x), 3.0)
+        Array(3., dtype=float32, weak_type=True)
+    """
+    return jax.lax.stop_gradient(x)

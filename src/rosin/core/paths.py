@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Paths: one spelling for where a leaf stands, in messages, files, groups and summaries.
+
+A path reads like the Python expression that reaches the leaf, without the model's name:
+`layers[1].weight`, `encoder["left"].bias`.
+"""
+
+import json
+import re
+from typing import Any, TypeAlias
+
+from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
+
+from rosin.core.validation import refuse
+from rosin.errors import StructureError, shown
+
+KeyPath: TypeAlias = tuple[Any, ...]
+
+_STEP = re.compile(r'\.?([A-Za-z_]\w*)|\[(\d+|\*)\]|\[("(?:[^"\\]|\\.)*")\]')
+
+
+def path_string(keys: KeyPath) -> str:
+    """Spell a JAX key path.
+
+    Examples:
+        >>> path_string((GetAttrKey("layers"), SequenceKey(1), DictKey("a b")))
+        'layers[1]["a b"]'
+    """
+    return "".join(map(_spelled, keys)).removeprefix(".")
+
+
+def _spelled(key: Any) -> str:
+    match key:
+        case GetAttrKey(name=name):
+            return f".{name}"
+        case SequenceKey(idx=index) | FlattenedIndexKey(key=index):
+            return f"[{index}]"
+        case DictKey(key=name) if isinstance(name, str):
+            return f"[{json.dumps(name)}]"
+        case DictKey(key=name):
+            return f"[{name!r}]"
+        case _:
+            return f"[{key}]"
+
+
+def joined(head: str, tail: str) -> str:
+    """Put one path behind another."""
+    return f"{head}{tail}" if not head or not tail or tail.startswith("[") else f"{head}.{tail}"
+
+
+def as_where(path: str) -> str:
+    """Spell a path so that it can follow the word `model`."""
+    return path if not path or path.startswith("[") else f".{path}"
+
+
+def parse_path(path: str) -> KeyPath:
+    """Read a path back into JAX keys; `[*]` becomes a `SequenceKey` of `"*"`.
+
+    Raises:
+        StructureError: The text is not a path.
+
+    Examples:
+        >>> path_string(parse_path("layers[1].weight"))
+        'layers[1].weight'
+    """
+    keys: list[Any] = []
+    position = 0
+    while position < len(path):
+        step = _STEP.match(path, position)
+        if step is None:
+            refuse(
+                StructureError,
+                subject="path",
+                expected="names, [index] and [\"key\"] in a row, such as 'layers[1].weight'",
+                got=shown(path),
+                fix=f"rewrite it from character {position} on",
+            )
+        name, index, quoted = step.groups()
+        if name is not None:
+            keys.append(GetAttrKey(name))
+        elif index is not None:
+            keys.append(SequenceKey(index if index == "*" else int(index)))  # pyright: ignore[reportArgumentType]
+        else:
+            keys.append(DictKey(json.loads(quoted)))
+        position = step.end()
+    return tuple(keys)

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks of arguments, and the only place that words a usage error.
+
+Every function is called `expect_...`, returns nothing when all is well, and takes a
+`subject`: the module (or the name of the function) that complains. Containers find
+where in the model a subject stands and add the path to the message on its way out.
+"""
+
+import difflib
+import numbers
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import Any, NoReturn
+
+import jax.numpy as jnp
+
+from rosin.errors import (
+    DtypeError,
+    RangeError,
+    ShapeError,
+    StateError,
+    StructureError,
+    UsageError,
+    shown,
+)
+
+
+def refuse(
+    kind: type[UsageError],
+    *,
+    subject: object,
+    expected: str,
+    got: str,
+    fix: str,
+    details: tuple[str, ...] = (),
+) -> NoReturn:
+    """Raise a usage error whose words fit one place only."""
+    raise kind(subject=subject, expected=expected, got=got, fix=fix, details=details)
+
+
+# --- numbers and options, checked at construction ---------------------------------
+
+
+def is_whole(value: object) -> bool:
+    """Tell whether a value is a whole number; booleans are not numbers here."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def expect_at_least(bound: int, *, subject: object, **named: object) -> None:
+    """Refuse anything but a whole number of at least `bound`."""
+    for name, value in named.items():
+        if not is_whole(value) or value < bound:  # pyright: ignore[reportOperatorIssue]
+            refuse(
+                RangeError,
+                subject=subject,
+                expected=f"{name} to be a whole number of at least {bound}",
+                got=shown(value),
+                fix=f"pass {name}={max(bound, 1)} or more",
+            )
+
+
+def expect_sizes(sizes: object, *, subject: object, name: str, bound: int = 1) -> None:
+    """Refuse anything but a non-empty tuple of whole numbers of at least `bound`."""
+    fits = isinstance(sizes, tuple) and len(sizes) > 0
+    if not fits or not all(is_whole(n) and n >= bound for n in sizes):  # pyright: ignore[reportUnknownVariableType, reportGeneralTypeIssues, reportUnknownArgumentType]
+        refuse(
+            RangeError,
+            subject=subject,
+            expected=f"{name} to be a tuple of whole numbers of at least {bound}",
+            got=shown(sizes),
+            fix=f"pass {name} as, for example, ({max(bound, 1)}, {max(bound, 1)})",
+        )
+
+
+def expect_between(
+    low: float,
+    high: float,
+    *,
+    subject: object,
+    include_low: bool = True,
+    include_high: bool = True,
+    **named: object,
+) -> None:
+    """Refuse anything but a real number in the interval; NaN is in no interval."""
+    for name, value in named.items():
+        real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        above = real and (value >= low if include_low else value > low)
+        below = real and (value <= high if include_high else value < high)
+        if not (above and below):
+            interval = _interval(low, high, include_low, include_high)
+            refuse(
+                RangeError,
+                subject=subject,
+                expected=f"{name} to be a number {interval}",
+                got=shown(value),
+                fix=f"pass {name} {interval}",
+            )
+
+
+def _interval(low: float, high: float, include_low: bool, include_high: bool) -> str:
+    above = f"of at least {low:g}" if include_low else f"above {low:g}"
+    below = f"at most {high:g}" if include_high else f"below {high:g}"
+    return above if high == float("inf") else f"{above} and {below}"
+
+
+def expect_one_of(options: Collection[object], *, subject: object, **named: object) -> None:
+    """Refuse a value that is not among the options, and name them."""
+    for name, value in named.items():
+        if not any(value is option or value == option for option in options):
+            listed = ", ".join(map(repr, options))
+            refuse(
+                RangeError,
+                subject=subject,
+                expected=f"{name} to be one of {listed}",
+                got=shown(value),
+                fix=f"pass {name}={next(iter(options))!r}{suggestion(value, options)}",
+            )
+
+
+def expect_callable(*, subject: object, **named: object) -> None:
+    """Refuse a value that cannot be called."""
+    for name, value in named.items():
+        if not callable(value):
+            refuse(
+                StructureError,
+                subject=subject,
+                expected=f"{name} to be callable",
+                got=shown(value),
+                fix=f"pass a function or a layer as {name}",
+            )
+
+
+def expect_kind(kind: type | tuple[type, ...], *, subject: object, **named: object) -> None:
+    """Refuse a value of another class."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    words = " or ".join(k.__name__ for k in kinds)
+    for name, value in named.items():
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            refuse(
+                StructureError,
+                subject=subject,
+                expected=f"{name} to be of class {words}",
+                got=shown(value),
+                fix=f"pass {name} as {words}",
+            )
+
+
+def expect_known(
+    names: Collection[str], known: Sequence[str], *, subject: object, what: str
+) -> None:
+    """Refuse names that are not known, list those that are, suggest the nearest."""
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        refuse(
+            StructureError,
+            subject=subject,
+            expected=f"{what} among {', '.join(known) or '(none)'}",
+            got=", ".join(unknown),
+            fix=f"use one of the names listed{suggestion(unknown[0], known)}",
+        )
+
+
+def suggestion(value: object, options: Collection[object]) -> str:
+    """Name the option that looks most like the value, as the end of a sentence."""
+    near = difflib.get_close_matches(str(value), [str(o) for o in options], n=1)
+    return f"; {near[0]!r} is the nearest" if near else ""
+
+
+def expect_hashable(value: object, *, subject: object, name: str) -> None:
+    """Refuse a static field that JAX could not compare between two programs."""
+    if isinstance(value, Hashable):
+        try:
+            hash(value)
+        except TypeError:
+            pass
+        else:
+            return
+    refuse(
+        StructureError,
+        subject=subject,
+        expected=f"the static field {name} to be hashable",
+        got=shown(value),
+        fix="pass a tuple in place of a list, or declare arrays as Buffer[Array]",
+    )
+
+
+# --- arrays, checked when a call is traced ------------------------------------------
+
+
+def expect_last_axis(x: Any, size: int, *, subject: object, argument: str = "in_size") -> None:
+    """Refuse an array whose last axis is not `size` long."""
+    shape = jnp.shape(x)
+    if not shape or shape[-1] != size:
+        rebuild = f", or build the layer with {argument}={shape[-1]}" if shape else ""
+        refuse(
+            ShapeError,
+            subject=subject,
+            expected=f"shape (..., {size})",
+            got=shown(x),
+            fix=f"feed it {size} features on the last axis{rebuild}",
+        )
+
+
+def expect_rank(x: Any, axes: tuple[str, ...], *, subject: object) -> None:
+    """Refuse an array that does not have one axis for each name in `axes`."""
+    rank = len(jnp.shape(x))
+    if rank != len(axes):
+        missing = "add a batch axis with x[None]" if rank == len(axes) - 1 else "reshape it"
+        refuse(
+            ShapeError,
+            subject=subject,
+            expected=f"shape ({', '.join(axes)})",
+            got=shown(x),
+            fix=f"give the array {len(axes)} axes; {missing}",
+        )
+
+
+def expect_same_shape(a: Any, b: Any, *, subject: object, names: tuple[str, str]) -> None:
+    """Refuse two arrays of unequal shape: nothing is broadcast in silence."""
+    if jnp.shape(a) != jnp.shape(b):
+        refuse(
+            ShapeError,
+            subject=subject,
+            expected=f"{names[0]} and {names[1]} of equal shape",
+            got=f"{names[0]} {shown(a)} and {names[1]} {shown(b)}",
+            fix=f"reshape one of them, for example {names[1]}.reshape({names[0]}.shape)",
+        )
+
+
+def expect_floating(x: Any, *, subject: object, name: str = "x") -> None:
+    """Refuse an array that is neither of floating point nor complex."""
+    if not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+        refuse(
+            DtypeError,
+            subject=subject,
+            expected=f"{name} of a floating-point dtype",
+            got=shown(x),
+            fix=f"convert it with {name}.astype(jnp.float32)",
+        )
+
+
+def expect_integer(x: Any, *, subject: object, name: str = "x") -> None:
+    """Refuse an array that does not hold whole numbers."""
+    if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
+        refuse(
+            DtypeError,
+            subject=subject,
+            expected=f"{name} of an integer dtype",
+            got=shown(x),
+            fix=f"pass whole numbers, for example {name}.astype(jnp.int32)",
+        )
+
+
+def expect_not_empty(x: Any, *, subject: object, name: str) -> None:
+    """Refuse an array without any element."""
+    if 0 in jnp.shape(x):
+        refuse(
+            ShapeError,
+            subject=subject,
+            expected=f"{name} with at least one element",
+            got=shown(x),
+            fix="leave empty batches out; a mean over nothing is NaN",
+        )
+
+
+def expect_scalar_loss(loss: Any, *, subject: str) -> None:
+    """Refuse a loss that is not one real floating-point number."""
+    if not hasattr(loss, "dtype") and not isinstance(loss, (int, float, complex)):
+        refuse(
+            StructureError,
+            subject=subject,
+            expected="the loss function to return a number, or a tuple (number, aux)",
+            got=shown(loss),
+            fix="return the loss first, and anything else as the second entry of a tuple",
+        )
+    if jnp.shape(loss) != ():
+        refuse(
+            ShapeError,
+            subject=subject,
+            expected="a loss of shape ()",
+            got=shown(loss),
+            fix="reduce it to one number, for example with jnp.mean",
+        )
+    if not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+        refuse(
+            DtypeError,
+            subject=subject,
+            expected="a loss of a real floating-point dtype",
+            got=shown(loss),
+            fix="compute it in float32, for example from jnp.mean; of a complex loss take .real",
+        )
+
+
+def expect_state(ok: bool, *, subject: object, expected: str, got: str, fix: str) -> None:
+    """Refuse a call that comes at the wrong moment."""
+    if not ok:
+        refuse(StateError, subject=subject, expected=expected, got=got, fix=fix)
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """Name a function for a message."""
+    return getattr(function, "__qualname__", type(function).__name__)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tree of errors, and the one way an error reads.
+
+    RosinError
+    ├── UsageError               a caller's mistake
+    │   ├── ShapeError           (ValueError)    an array has the wrong shape
+    │   ├── DtypeError           (TypeError)     an array has the wrong dtype
+    │   ├── RangeError           (ValueError)    a number or option is out of bounds
+    │   ├── StructureError       (TypeError)     a tree or a set of names does not fit
+    │   └── StateError           (RuntimeError)  right call, wrong moment
+    ├── NonFiniteError           (ArithmeticError) a NaN or an infinity, and where it arose
+    ├── DataError                (ValueError)    foreign data breaks its contract
+    ├── FileError                (ValueError)    a file is not what it claims
+    │   ├── UnsafeFileError      loading it could run code; it is never loaded
+    │   └── LimitError           larger than a stated bound
+    └── TrustError               (ValueError)    a signature, digest, role or expiry fails
+
+Every message has the same four parts, which are also attributes::
+
+    <subject> at model<where>: expected <expected>, got <got>.
+      fix: <fix>.
+
+Usage errors are raised by the `expect_*` functions of `rosin.core.validation` only;
+the others by the reader or checker that found the fault.
+"""
+
+MAX_SHOWN_CHARACTERS = 80
+
+
+def shown(value: object) -> str:
+    """Show a value in a message: arrays as dtype[shape], the rest short and escaped.
+
+    Contents of arrays never reach a message, and neither do control characters.
+
+    Examples:
+        >>> import numpy as np
+        >>> shown(np.zeros((4, 3), np.float32)), shown("a\\x1b[31m")
+        ('float32[4,3]', "'a\\\\x1b[31m'")
+    """
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    if dtype is not None and isinstance(shape, tuple):
+        return f"{dtype}[{','.join(map(str, shape))}]"
+    if isinstance(value, type):
+        return f"class {value.__name__}"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"function {value.__qualname__}"
+    return shortened(repr(value))
+
+
+def shortened(text: str, length: int = MAX_SHOWN_CHARACTERS) -> str:
+    """Cut foreign text to one escaped line of at most `length` characters."""
+    line = " ".join(text.split())
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+class RosinError(Exception):
+    """The root of every error that Rosin raises.
+
+    Args:
+        subject: What complains: a layer, a function, a file. An object is shown by its
+            `repr`, and containers use its identity to find `where` it stands.
+        expected: A noun phrase: what was wanted, with bounds and units.
+        got: What came instead, as `shown` prints it.
+        fix: One imperative sentence, naming the argument and a value.
+        where: The path inside the model or the place inside the file.
+        details: Further lines, one for each mismatch, when several are reported at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        subject: object,
+        expected: str,
+        got: str,
+        fix: str,
+        where: str = "",
+        details: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.subject = subject if isinstance(subject, str) else shortened(repr(subject))
+        self.expected = expected
+        self.got = got
+        self.fix = fix
+        self.where = where
+        self.details = details
+        self.anchor: object = None if isinstance(subject, str) else subject
+
+    def __str__(self) -> str:
+        """Assemble the message from its parts."""
+        place = f" at model{self.where}" if self.where else ""
+        lines = [f"{self.subject}{place}: expected {self.expected}, got {self.got}."]
+        lines += [f"  - {detail}" for detail in self.details]
+        return "\n".join([*lines, f"  fix: {self.fix}."])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by parts, so that an error survives the way back from a worker process."""
+        parts = (self.subject, self.expected, self.got, self.fix, self.where, self.details)
+        return _rebuilt, (type(self), *parts)
+
+
+def _rebuilt(
+    kind: type[RosinError],
+    subject: str,
+    expected: str,
+    got: str,
+    fix: str,
+    where: str,
+    details: tuple[str, ...],
+) -> RosinError:
+    return kind(
+        subject=subject, expected=expected, got=got, fix=fix, where=where, details=details
+    )
+
+
+class UsageError(RosinError):
+    """A caller's mistake, found when a layer is built or a call is traced."""
+
+
+class ShapeError(UsageError, ValueError):
+    """An array has the wrong shape or rank."""
+
+
+class DtypeError(UsageError, TypeError):
+    """An array has the wrong dtype."""
+
+
+class RangeError(UsageError, ValueError):
+    """A number or an option lies outside its stated range."""
+
+
+class StructureError(UsageError, TypeError):
+    """A tree, a field or a set of names is not the one that was wanted."""
+
+
+class StateError(UsageError, RuntimeError):
+    """The call is right, the moment is not: a frozen model, a record nobody collects."""
+
+
+class NonFiniteError(RosinError, ArithmeticError):
+    """A NaN or an infinity arose; `where` names the layer, `got` the operation."""
+
+
+class DataError(RosinError, ValueError):
+    """Foreign data breaks its contract; the message names file, row and field."""
+
+    def __str__(self) -> str:
+        """Say the place in the data's own words."""
+        return _in_file(self)
+
+
+class FileError(RosinError, ValueError):
+    """A file is not what it claims to be; the message names the rule and the byte."""
+
+    def __str__(self) -> str:
+        """Say the place in the file's own words."""
+        return _in_file(self)
+
+
+class UnsafeFileError(FileError):
+    """Loading the file could run code, so it is never loaded."""
+
+
+class LimitError(FileError):
+    """The file is larger than a stated bound; nothing was allocated."""
+
+
+class TrustError(RosinError, ValueError):
+    """A signature, a digest, a role or an expiry does not hold."""
+
+    def __str__(self) -> str:
+        """Say the place in the file's own words."""
+        return _in_file(self)
+
+
+def _in_file(error: RosinError) -> str:
+    place = f", {error.where}" if error.where else ""
+    lines = [f"{error.subject}{place}: expected {error.expected}, got {error.got}."]
+    lines += [f"  - {detail}" for detail in error.details]
+    return "\n".join([*lines, f"  fix: {error.fix}."])

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A foreign file while it is read: how it is opened, and how its faults are worded."""
+
+import dataclasses
+import io
+import os
+import stat
+from pathlib import Path
+from typing import NoReturn, Self
+
+from rosin.errors import FileError, LimitError, shortened
+from rosin.limits import Limits
+
+GET_AGAIN = "get the file again from its author; this one is damaged or was made wrongly"
+CUT_SHORT = "copy or download the file again; it was cut short"
+KEEP_STILL = "read the file again when nothing else writes to it"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """The file as its faults name it, and the bounds it is read under.
+
+    Args:
+        name: The file's own name, without its folders, quoted and escaped.
+        limits: The bounds.
+
+    Examples:
+        >>> Source.of("models/mlp.safetensors", Limits()).name
+        "'mlp.safetensors'"
+    """
+
+    name: str
+    limits: Limits
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str], limits: Limits) -> Self:
+        """Name the source after its path."""
+        return cls(shortened(repr(Path(path).name or os.fspath(path))), limits)
+
+    def refuse(self, where: str, *, expected: str, got: str, fix: str = GET_AGAIN) -> NoReturn:
+        """Raise the error that names the broken rule and the place in the file."""
+        raise FileError(subject=self.name, where=where, expected=expected, got=got, fix=fix)
+
+    def expect_within(self, limit: str, size: int, *, unit: str, where: str) -> None:
+        """Refuse a size above the field `limit` of the bounds."""
+        bound: int = getattr(self.limits, limit)
+        if size > bound:
+            raise LimitError(
+                subject=self.name,
+                where=where,
+                expected=f"at most {grouped(bound)} {unit} (limits.{limit})",
+                got=f"{grouped(size)} {unit}",
+                fix=f"split the file, or pass limits=Limits({limit}=...) sized for a file you know",
+            )
+
+
+def grouped(number: int) -> str:
+    """Write a whole number in groups of three digits.
+
+    Examples:
+        >>> grouped(100_000_000)
+        '100 000 000'
+    """
+    return f"{number:,}".replace(",", " ")
+
+
+def open_regular(path: str | os.PathLike[str], source: Source) -> tuple[io.FileIO, int]:
+    """Open a regular file within `max_file_bytes`, and say its size; links are followed.
+
+    What was checked is what is read: the caller keeps to the file returned, whatever
+    happens to the name meanwhile. Opening never waits, so a pipe cannot hang the reader.
+
+    Raises:
+        FileError: The path names a folder, a pipe or a device.
+        LimitError: The file is larger than the bound.
+        OSError: The system cannot open it, for example because there is no such file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            source.refuse(
+                "",
+                expected="a regular file",
+                got=_KINDS.get(stat.S_IFMT(status.st_mode), "something else"),
+                fix="pass the path of the file itself",
+            )
+        source.expect_within("max_file_bytes", status.st_size, unit="bytes", where="")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return io.FileIO(descriptor), status.st_size
+
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def fill(view: memoryview, file: io.FileIO, source: Source) -> None:
+    """Read from where the file stands until the view is full."""
+    wanted, done = len(view), 0
+    while done < wanted:
+        count = file.readinto(view[done:])
+        if not count:
+            source.refuse(
+                f"byte {grouped(file.tell())}",
+                expected=f"{grouped(wanted - done)} more bytes",
+                got="the end of the file",
+                fix=KEEP_STILL,
+            )
+        done += count

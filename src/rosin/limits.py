@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every bound on foreign input, in one frozen dataclass with the units in the names.
+
+Readers take `limits=` and check a bound before they allocate what it bounds. The defaults
+fit honest model files of today with room to spare; raise one for one call with
+`dataclasses.replace(rosin.Limits(), max_file_bytes=...)`.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds on what a reader accepts.
+
+    Args:
+        max_file_bytes: The whole file.
+        max_header_bytes: The JSON header of a safetensors file.
+        max_tensors: Named arrays in one file.
+        max_name_characters: The name of one array.
+        max_axes: Axes of one array.
+        max_metadata_bytes: All free-form metadata of one file, as UTF-8.
+        max_nesting: Nested lists and objects inside JSON.
+
+    Examples:
+        >>> Limits().max_axes
+        32
+    """
+
+    max_file_bytes: int = 2**40
+    max_header_bytes: int = 100_000_000
+    max_tensors: int = 1_000_000
+    max_name_characters: int = 1_024
+    max_axes: int = 32
+    max_metadata_bytes: int = 100_000_000
+    max_nesting: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse a bound that is not a whole number of at least 1."""
+        from rosin.errors import RangeError, shown
+
+        for field in dataclasses.fields(self):
+            value: object = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise RangeError(
+                    subject="Limits",
+                    expected=f"{field.name} to be a whole number of at least 1",
+                    got=shown(value),
+                    fix=f"pass {field.name} as a positive int, or leave it out",
+                )
