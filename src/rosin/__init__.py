@@ -59,7 +59,7 @@ _PUBLIC = {
         "UnsafeFileError",
         "UsageError",
     ),
-    "rosin.files.models": ("load", "load_arrays", "save"),
+    "rosin.files.models": ("load", "load_arrays", "load_metadata", "save"),
     "rosin.functional.activations": ("gelu", "identity", "relu", "sigmoid", "tanh"),
     "rosin.functional.losses": ("logitbinarycrossentropy", "logitcrossentropy", "mse"),
     "rosin.functional.shaping": ("flatten",),
@@ -71,9 +71,13 @@ _PUBLIC = {
     "rosin.layers.regularise": ("Dropout",),
     "rosin.limits": ("Limits",),
     "rosin.optimisers.rules": ("Adam", "AdamW", "Descent", "Momentum"),
-    "rosin.optimisers.update": ("adjust", "setup", "update"),
-    "rosin.train.loop": ("train",),
-    "rosin.train.step": ("trainstep",),
+    "rosin.optimisers.update": ("OptimiserState", "adjust", "setup", "update"),
+    "rosin.train.checkpoint": ("Checkpoint",),
+    "rosin.train.evaluate": ("evaluate",),
+    "rosin.train.guard": ("find_nonfinite",),
+    "rosin.train.history": ("History",),
+    "rosin.train.loop": ("TrainResult", "train"),
+    "rosin.train.step": ("StepResult", "trainstep"),
 }
 _HOME = {name: home for home, names in _PUBLIC.items() for name in names}
 

@@ -49,7 +49,7 @@ def shown(value: object) -> str:
 
 def shortened(text: str, length: int = MAX_SHOWN_CHARACTERS) -> str:
     """Cut foreign text to one escaped line of at most `length` characters."""
-    line = " ".join(text.split())
+    line = " ".join(text.split()).replace("( ", "(").replace(", )", ")")
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     return line if len(line) <= length else line[: length - 1] + "…"
 

@@ -279,4 +279,5 @@ def test_data_is_written_down_as_the_code_that_nests_it():
     assert described(x) == "int8[5,2]"
     assert described((x,)) == "(int8[5,2],)"
     assert described(Pair(x, {"a": x})) == "Pair(x=int8[5,2], label={'a': int8[5,2]})"
+    assert described({"b": x, "a": x}) == "{'b': int8[5,2], 'a': int8[5,2]}"
     assert described(Squares()) == "Squares()"

@@ -130,6 +130,8 @@ HOSTILE = {
     "a size that wraps to 4": (one(dtype="F32", shape=[2**62 + 1]), 'tensor "a"', "can have"),
     "none, of absurd lengths": (
         one(b"", shape=[HUGE, 0, HUGE], offsets=[0, 0]), 'tensor "a"', "can have"),
+    "none, of a length just too large": (
+        one(b"", dtype="I16", shape=[0, 2**62], offsets=[0, 0]), 'tensor "a"', "can have"),
     # offsets
     "one offset": (one(offsets=[4]), 'tensor "a"', "[begin, end]"),
     "three offsets": (one(offsets=[0, 4, 4]), 'tensor "a"', "[begin, end]"),
@@ -245,6 +247,12 @@ def test_nesting_cannot_exhaust_the_stack_under_any_bound(tmp_path):
     path.write_bytes(container(b'{"a":' + b"[" * 90_000 + b"]" * 90_000 + b"}"))
     with pytest.raises(FileError, match="3 nested levels"):
         read_tensors(path, limits=Limits(max_nesting=10**6))
+
+
+def test_the_largest_empty_array_is_read(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(one(b"", shape=[0, HUGE], offsets=[0, 0]))
+    assert read_tensors(path).arrays["a"].shape == (0, HUGE)
 
 
 def test_more_axes_than_numpy_has_are_refused_under_any_bound(tmp_path):

@@ -85,7 +85,7 @@ def test_filling_reads_exactly_what_was_asked_for(tmp_path):
         assert (buffer, file.tell()) == (b"abcd", 4)
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path):
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path, impatient):
     (tmp_path / "a").write_bytes(b"abcdef")
     with (
         open_regular(tmp_path / "a", SOURCE)[0] as file,

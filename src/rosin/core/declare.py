@@ -3,7 +3,7 @@
 
 import inspect
 import sys
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, get_origin
 
 from rosin.core.types import BUFFER, STATIC
 from rosin.core.validation import refuse
@@ -43,7 +43,9 @@ def declared_fields(cls: type) -> Fields:
     kinds: dict[str, object] = {}
     for base in reversed(cls.__mro__):
         for name, annotation in inspect.get_annotations(base).items():
-            kinds[name] = _marker(annotation, vars(sys.modules[base.__module__]))
+            marker = _marker(annotation, vars(sys.modules[base.__module__]))
+            if marker is not ClassVar:
+                kinds[name] = marker
     reserved = sorted(kinds.keys() & RESERVED)
     if reserved:
         refuse(
@@ -61,7 +63,7 @@ def declared_fields(cls: type) -> Fields:
 
 
 def _marker(annotation: object, scope: dict[str, Any]) -> object:
-    """Find `BUFFER` or `STATIC` in an annotation, written out or as a string.
+    """Find `BUFFER`, `STATIC` or `ClassVar` in an annotation, written out or as a string.
 
     Of a string only the name before the bracket is looked up, so that types imported for
     the type checker alone do no harm.
@@ -71,10 +73,10 @@ def _marker(annotation: object, scope: dict[str, Any]) -> object:
         for part in annotation.partition("[")[0].strip().split("."):
             found = found.get(part) if isinstance(found, dict) else getattr(found, part, None)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         annotation = found
-    for mark in getattr(annotation, "__metadata__", ()):
-        if mark is BUFFER or mark is STATIC:
-            return mark
-    return None
+    if annotation is ClassVar or get_origin(annotation) is ClassVar:
+        return ClassVar
+    marks = getattr(annotation, "__metadata__", ())
+    return next((mark for mark in marks if mark in (BUFFER, STATIC)), None)
 
 
 def set_marks(module: "Module", marks: Marks) -> None:

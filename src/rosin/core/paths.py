@@ -2,7 +2,8 @@
 """Paths: one spelling for where a leaf stands, in messages, files, groups and summaries.
 
 A path reads like the Python expression that reaches the leaf, without the model's name:
-`layers[1].weight`, `encoder["left"].bias`.
+`layers[1].weight`. Keys of dicts that are names are spelled like attributes,
+`encoder.bias`; others in brackets, `encoder["a b"].bias`.
 """
 
 import json
@@ -35,7 +36,9 @@ def _spelled(key: Any) -> str:
             return f".{name}"
         case SequenceKey(idx=index) | FlattenedIndexKey(key=index):
             return f"[{index}]"
-        case DictKey(key=name) if isinstance(name, str):
+        case DictKey(key=str(name)) if name.isidentifier():
+            return f".{name}"
+        case DictKey(key=str(name)):
             return f"[{json.dumps(name)}]"
         case DictKey(key=name):
             return f"[{name!r}]"

@@ -298,4 +298,4 @@ def expect_state(ok: bool, *, subject: object, expected: str, got: str, fix: str
 
 def name_of(function: Callable[..., object]) -> str:
     """Name a function for a message."""
-    return getattr(function, "__qualname__", type(function).__name__)
+    return f"the function {getattr(function, '__name__', type(function).__name__)}"

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluating a model on data, in inference mode."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rosin.core.types import Array, PyTree
+from rosin.core.validation import expect_callable, refuse
+from rosin.errors import ShapeError, StructureError, shown
+from rosin.train.step import SameCode, expect_examples, split_loss
+
+
+def evaluate(
+    model: Any, data: Iterable[PyTree], functions: Mapping[str, Callable[..., Any]]
+) -> dict[str, float]:
+    """Average functions of a model over the examples of some data.
+
+    Args:
+        model: A module, or any tree; it is in inference mode.
+        data: Gives batches.
+        functions: By name, called as `f(model, *batch)` for a tuple, else
+            `f(model, batch)`; each returns a value for each example, or a mean over the
+            batch, which counts by the number of examples.
+
+    Returns:
+        The averages by name.
+
+    Raises:
+        StructureError: The data gives no batch.
+        ShapeError: A function returns neither a number nor a value for each example.
+
+    Examples:
+        >>> import rosin as rs
+        >>> batches = [(jnp.ones((3, 2)), jnp.array([0, 1, 1]))]
+        >>> hits = lambda m, x, y: m(x).argmax(-1) == y
+        >>> rs.evaluate(lambda x: x * jnp.array([0.0, 1.0]), batches, {"accuracy": hits})
+        {'accuracy': 0.6666666865348816}
+    """
+    expect_callable(subject="evaluate", **functions)
+    keyed = tuple(map(SameCode, functions.values()))
+    total, examples = [0.0] * len(keyed), 0
+    for batch in data:
+        count = example_count(batch)
+        values = _averages(keyed, model, batch)
+        total = [t + count * float(v) for t, v in zip(total, values, strict=True)]
+        examples += count
+    if not examples:
+        refuse(
+            StructureError,
+            subject="evaluate",
+            expected="data that gives at least one batch",
+            got=shown(data),
+            fix="pass a DataLoader or a list of batches; a generator gives its batches once",
+        )
+    return {name: t / examples for name, t in zip(functions, total, strict=True)}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _averages(functions: tuple[SameCode, ...], model: Any, batch: PyTree) -> list[Array]:
+    expect_examples(batch)
+    arguments = batch if isinstance(batch, tuple) else (batch,)
+    return [_average(f.function(model, *arguments), batch, f.function) for f in functions]
+
+
+def _average(value: Any, batch: PyTree, function: Callable[..., Any]) -> Array:
+    number, _ = split_loss(value)
+    count = example_count(batch)
+    if jnp.shape(number) not in ((), (count,)):
+        refuse(
+            ShapeError,
+            subject=f"the metric {getattr(function, '__name__', function)}",
+            expected=f"a number, or one for each of {count} examples",
+            got=shown(number),
+            fix="reduce the other axes, for example with .mean(axis=-1)",
+        )
+    return jnp.mean(jnp.asarray(number, jnp.float32))
+
+
+def example_count(batch: PyTree) -> int:
+    """Count the examples of a batch: the length of the first axis of its first array."""
+    leaves = jax.tree.leaves(batch)
+    shape = jnp.shape(leaves[0]) if leaves else ()
+    return shape[0] if shape else 1
