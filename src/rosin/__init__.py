@@ -43,7 +43,7 @@ _PUBLIC = {
     "rosin.core.types": ("Array", "Buffer", "Key", "Static"),
     "rosin.data.loader": ("DataLoader",),
     "rosin.data.onehot": ("onecold", "onehot"),
-    "rosin.data.split": ("splitobs",),
+    "rosin.data.split": ("kfolds", "splitobs"),
     "rosin.errors": (
         "DataError",
         "DtypeError",

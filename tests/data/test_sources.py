@@ -184,22 +184,24 @@ def test_what_has_no_axis_is_refused(leaf):
 
 
 @pytest.mark.parametrize(
-    ("leaf", "fix"),
+    ("leaf", "got", "fix"),
     [
-        ([np.zeros(3), np.zeros(3)], "np.stack"),
-        ([1, 2, 3], "np.stack"),
-        (np.ma.masked_array([1, 2, 3], [0, 0, 1]), ".filled"),
-        ("text", "np.asarray"),
-        (b"bytes", "np.asarray"),
-        (range(3), "np.asarray"),
-        (None, "np.asarray"),
-        (Squares(3), "np.asarray"),
+        ([np.zeros(3), np.zeros(3)], "an object of class list", "np.stack"),
+        ([1, 2, 3], "an object of class list", "np.stack"),
+        (np.ma.masked_array([1, 2, 3], [0, 0, 1]), "int64[3]", ".filled"),
+        ("text", "an object of class str", "np.asarray"),
+        (b"bytes", "an object of class bytes", "np.asarray"),
+        (range(3), "an object of class range", "np.asarray"),
+        (None, "None", "np.asarray"),
+        (Squares(3), "an object of class Squares", "np.asarray"),
+        (Squares, "class Squares", "np.asarray"),
     ],
 )
-def test_what_is_no_array_is_refused(leaf, fix):
+def test_what_is_no_array_is_refused_without_showing_what_it_holds(leaf, got, fix):
     with pytest.raises(StructureError) as caught:
         count((np.zeros(3), leaf), subject="f")
     assert caught.value.expected == "data[1] to be a NumPy or JAX array"
+    assert caught.value.got == got
     assert fix in caught.value.fix
 
 

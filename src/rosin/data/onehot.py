@@ -130,7 +130,7 @@ def _whole(labels: Any, size: int) -> Array:
     """Return whole labels as an array, having checked those whose value is known."""
     if isinstance(labels, Tracer):
         expect_integer(labels, subject="onehot", name="labels")
-        return labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
+        return labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
     host = np.asarray(labels)
     expect_integer(host, subject="onehot", name="labels")
     if host.size and not (host.min() >= 0 and host.max() < size):

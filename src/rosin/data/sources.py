@@ -148,7 +148,7 @@ def _array(leaf: Any, path: str, subject: str) -> jax.Array | np.ndarray[Any, An
             StructureError,
             subject=subject,
             expected=f"{path} to be a NumPy or JAX array",
-            got=shown(leaf),
+            got=_kind(leaf),
             fix=_conversion(leaf),
         )
     keys = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
@@ -161,6 +161,12 @@ def _array(leaf: Any, path: str, subject: str) -> jax.Array | np.ndarray[Any, An
             fix="pass jax.random.key_data(keys)" if keys else "convert it with .astype(np.float32)",
         )
     return leaf
+
+
+def _kind(leaf: object) -> str:
+    """Show what is no array without what it holds, which may be the data."""
+    plain = leaf is None or isinstance(leaf, (type, np.ndarray))
+    return shown(leaf) if plain else f"an object of class {type(leaf).__name__}"
 
 
 def _conversion(leaf: object) -> str:

@@ -81,7 +81,7 @@ def read_tensors(
         limits: Bounds on what is accepted.
         mmap: Whether the arrays are views of the file, paged in when touched; `False`
             copies them into memory. A view shows what anybody later writes into the file
-            and dies with it if it is cut short, so copy a file that others may write.
+            and a file cut short under it ends the process: copy what others may write.
 
     Returns:
         Read-only arrays by name, and the metadata.
@@ -114,9 +114,9 @@ def read_tensors(
         for entry in entries:
             begin = start + entry.begin
             array = (
-                _copied(file, entry, begin, source)
-                if mapping is None or entry.begin == entry.end
-                else _viewed(mapping, entry, begin)
+                _viewed(mapping, entry, begin)
+                if mapping is not None
+                else _copied(file, entry, begin, source)
             )
             _expect_booleans(array, entry, source)
             array.flags.writeable = False

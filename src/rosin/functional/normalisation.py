@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rosin.core.types import Array, ArrayLike
-from rosin.core.validation import expect_at_least, expect_between, refuse
+from rosin.core.validation import expect_between, refuse
 from rosin.errors import ShapeError, shown
 from rosin.functional.numerics import (
     at_least_float32,
@@ -48,11 +48,11 @@ def layer_norm(
     scale: ArrayLike | None = None,
     shift: ArrayLike | None = None,
     *,
-    rank: int = 1,
+    axes: int | tuple[int, ...] = -1,
     epsilon: float = 1e-5,
     subject: object = "layer_norm",
 ) -> Array:
-    r"""Normalise each sample over its last axes, then scale and shift.
+    r"""Normalise each sample over some axes, the last by default, then scale and shift.
 
     $$y = \gamma\,\frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta$$
 
@@ -60,20 +60,19 @@ def layer_norm(
         x: Real floating-point numbers.
         scale: The factor $\gamma$; left out, 1.
         shift: The summand $\beta$; left out, 0.
-        rank: How many of the last axes make up one sample; at least 1.
+        axes: The axis or the axes that make up one sample.
         epsilon: Keeps the root away from 0; at least 0.
         subject: What complains in the message.
 
     Shapes:
-        - x: `(..., *sample)`, where `sample` are the last `rank` axes.
-        - scale, shift: `sample`.
+        - x: any shape that has the axes.
+        - scale, shift: the sizes of the axes, in the order in which `x` has them.
         - result: as `x`, and of its dtype.
 
     Raises:
         DtypeError: An array holds integers, booleans or complex numbers.
-        RangeError: `rank` is below 1, or `epsilon` is negative or not finite.
-        ShapeError: `x` has fewer axes than `rank`, or an empty sample, or `scale` or
-            `shift` has another shape than a sample.
+        RangeError: `axes` are not axes of `x`, or `epsilon` is negative or not finite.
+        ShapeError: A sample is empty, or `scale` or `shift` has another shape than one.
 
     Examples:
         >>> layer_norm(jnp.array([[1.0, 3.0]]), jnp.ones(2), jnp.array([0.0, 5.0])).round(3)
@@ -83,19 +82,10 @@ def layer_norm(
         Ba, Kiros & Hinton 2016.
     """
     x = real_array(x, subject=subject)
-    expect_at_least(1, subject=subject, rank=rank)
+    axes = expand_axes(axes, x.ndim, subject=subject)
     _expect_epsilon(epsilon, subject=subject)
-    if x.ndim < rank:
-        refuse(
-            ShapeError,
-            subject=subject,
-            expected=f"x with at least {rank} axes",
-            got=shown(x),
-            fix=f"pass rank={max(x.ndim, 1)}, or a larger x",
-        )
-    axes = tuple(range(x.ndim - rank, x.ndim))
     y = _normalised(x, axes, epsilon, subject=subject)[0]
-    return _affine(y, scale, shift, rank, subject=subject).astype(x.dtype)
+    return _affine(y, scale, shift, axes, subject=subject).astype(x.dtype)
 
 
 def batch_norm(
@@ -130,8 +120,8 @@ def batch_norm(
 
     Raises:
         DtypeError: An array holds integers, booleans or complex numbers.
-        RangeError: `epsilon` is negative or not finite.
-        ShapeError: `x` has no axis, or another array is not one number per channel.
+        RangeError: `x` has no axis, or `epsilon` is negative or not finite.
+        ShapeError: Another array is not one number per channel.
 
     Examples:
         >>> batch_norm(jnp.ones((1, 2)), jnp.zeros(2), jnp.full(2, 0.25)).round(3)
@@ -142,13 +132,14 @@ def batch_norm(
     """
     x = real_array(x, subject=subject)
     _expect_epsilon(epsilon, subject=subject)
-    mean = _per_sample(mean, x, 1, subject=subject, name="mean")
-    variance = _per_sample(variance, x, 1, subject=subject, name="variance")
+    axes = expand_axes(-1, x.ndim, subject=subject)
+    mean = _along(mean, x, axes, subject=subject, name="mean")
+    variance = _along(variance, x, axes, subject=subject, name="variance")
     wide = at_least_float32(x, mean, variance)
     variance = variance.astype(wide)
     inverse = jnp.where(variance < jnp.inf, lax.rsqrt(variance + epsilon), jnp.nan)
     y = (x.astype(wide) - mean.astype(wide)) * inverse
-    return _affine(y, scale, shift, 1, subject=subject).astype(x.dtype)
+    return _affine(y, scale, shift, axes, subject=subject).astype(x.dtype)
 
 
 def batch_norm_with_statistics(
@@ -204,7 +195,7 @@ def batch_norm_with_statistics(
         )
     axes = tuple(range(x.ndim - 1))
     y, mean, variance = _normalised(x, axes, epsilon, subject=subject)
-    y = _affine(y, scale, shift, 1, subject=subject)
+    y = _affine(y, scale, shift, (x.ndim - 1,), subject=subject)
     return y.astype(x.dtype), mean.squeeze(axes), variance.squeeze(axes)
 
 
@@ -224,24 +215,32 @@ def _normalised(
 
 
 def _affine(
-    y: Array, scale: ArrayLike | None, shift: ArrayLike | None, rank: int, *, subject: object
+    y: Array,
+    scale: ArrayLike | None,
+    shift: ArrayLike | None,
+    axes: tuple[int, ...],
+    *,
+    subject: object,
 ) -> Array:
     if scale is not None:
-        y = y * _per_sample(scale, y, rank, subject=subject, name="scale").astype(y.dtype)
+        y = y * _along(scale, y, axes, subject=subject, name="scale").astype(y.dtype)
     if shift is not None:
-        y = y + _per_sample(shift, y, rank, subject=subject, name="shift").astype(y.dtype)
+        y = y + _along(shift, y, axes, subject=subject, name="shift").astype(y.dtype)
     return y
 
 
-def _per_sample(a: ArrayLike, x: Array, rank: int, *, subject: object, name: str) -> Array:
+def _along(
+    a: ArrayLike, x: Array, axes: tuple[int, ...], *, subject: object, name: str
+) -> Array:
+    """Lay an array along some axes of `x`, or refuse its shape."""
     a = real_array(a, subject=subject, name=name)
-    wanted = x.shape[x.ndim - rank :]
-    if a.shape != wanted or x.ndim < rank:
+    sizes = tuple(x.shape[axis] for axis in axes)
+    if a.shape != sizes:
         refuse(
             ShapeError,
             subject=subject,
-            expected=f"{name} of shape ({', '.join(map(str, wanted))}{',' * (rank == 1)})",
+            expected=f"{name} of shape {sizes}",
             got=f"{name} {shown(a)} and x {shown(x)}",
-            fix=f"make {name} and the last {rank} axes of x agree",
+            fix=f"make {name} and the axes {axes} of x agree",
         )
-    return a.reshape((1,) * (x.ndim - rank) + a.shape)
+    return a.reshape(tuple(n if axis in axes else 1 for axis, n in enumerate(x.shape)))

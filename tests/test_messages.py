@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every message a user is likely to meet, word for word, in one file to be read aloud.
+
+`python tests/test_messages.py` writes `tests/messages.txt` anew; read the difference.
+"""
+
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rosin as rs
+
+PAGE = Path(__file__).with_name("messages.txt")
+KEY = jax.random.key(0)
+X = np.ones((7, 4), np.float32)
+
+
+class Affine(rs.Module):
+    """A user's own layer."""
+
+    weight: rs.Array
+    bias: rs.Array
+
+    def __call__(self, x):
+        return x * self.weight + self.bias
+
+
+def dense(a, b, *more):
+    return rs.Dense(a, b, *more, key=KEY)
+
+
+def mlp():
+    return rs.Chain(dense(4, 3, rs.tanh), rs.BatchNorm(3), dense(3, 1))
+
+
+def assign(target, name, value):
+    setattr(target, name, value)
+
+
+def step(loss, batch=(X,), model=None):
+    model = mlp() if model is None else model
+    return rs.trainstep(loss, model, batch, rs.setup(rs.Adam(), model))
+
+
+def truncated(folder, keep=0.5, like=None):
+    path = Path(folder) / "model.safetensors"
+    rs.save(path, mlp())
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    return rs.load(path, like=like or mlp())
+
+
+def mean(model, x):
+    return model(x).mean()
+
+
+CASES = {
+    "a wrong width": lambda: rs.Chain(dense(4, 4), dense(5, 1))(X),
+    "a wrong width under jit": lambda: jax.jit(rs.Chain(dense(4, 4), rs.Chain(dense(5, 1))))(X),
+    "a wrong rank": lambda: rs.Chain(rs.Conv((3, 3), 1, 8, key=KEY))(X),
+    "a wrong number of channels": lambda: rs.Conv((3, 3), 1, 8, key=KEY)(np.ones((1, 8, 8, 3), "f4")),
+    "an image smaller than the kernel": lambda: rs.Conv((3, 3), 1, 8, key=KEY)(
+        np.ones((1, 2, 2, 1), "f4")
+    ),
+    "a wrong dtype": lambda: rs.Chain(dense(4, 3))(np.ones((7, 4), int)),
+    "a wrong dtype for an embedding": lambda: rs.Embedding(5, 2, key=KEY)(X),
+    "an index out of range": lambda: rs.Embedding(5, 2, key=KEY)(np.array([0, 5])),
+    "an undeclared field": lambda: assign(mlp()[0], "wieght", X),
+    "a frozen field": lambda: assign(mlp()[0], "weight", X),
+    "a frozen buffer": lambda: assign(mlp()[1], "running_mean", X),
+    "an unknown field to replace": lambda: mlp()[0].replace(wieght=X),
+    "a path that does not exist": lambda: rs.at(mlp(), "layers[0].wieght").get(),
+    "a function in an array field": lambda: Affine(jnp.ones(3), jnp.tanh),
+    "a number in an array field": lambda: Affine(jnp.ones(3), 2.0),
+    "a negative rate": lambda: rs.Adam(-0.1),
+    "a beta above one": lambda: rs.Adam(beta1=1.5),
+    "an unknown hyperparameter": lambda: rs.adjust(rs.setup(rs.Adam(), mlp()), learning_rat=0.1),
+    "a dropout above one": lambda: rs.Dropout(1.7, key=KEY),
+    "a size of zero": lambda: rs.Dense(0, 2, key=KEY),
+    "a size that is not whole": lambda: rs.Dense(2.5, 2, key=KEY),
+    "groups that do not divide": lambda: rs.Conv((3,), 3, 4, groups=2, key=KEY),
+    "a key that is no key": lambda: rs.Dense(2, 3, key=0),
+    "a layer class in place of a layer": lambda: rs.Chain(rs.Dense),
+    "a list of layers": lambda: rs.Chain([dense(2, 3), dense(3, 2)]),
+    "one value per channel": lambda: rs.gradient(mean, rs.Chain(rs.BatchNorm(4)), X[:1]),
+    "an integer model": lambda: rs.gradient(lambda m: m.sum(), jnp.ones(3, int)),
+    "an empty batch": lambda: step(mean, (X[:0],)),
+    "an empty batch in a loss": lambda: rs.mse(jnp.ones((0, 3)), jnp.ones((0, 3))),
+    "losses of unequal shapes": lambda: rs.mse(jnp.ones((7, 1)), jnp.ones(7)),
+    "a label out of range": lambda: rs.logitcrossentropy(jnp.ones((2, 3)), np.array([0, 3])),
+    "a loss that is a vector": lambda: step(lambda m, x: m(x)),
+    "a loss that is an integer": lambda: step(lambda m, x: m(x).argmax()),
+    "a loss that is None": lambda: step(lambda m, x: None),
+    "a loss that no parameter reaches": lambda: step(lambda m, x: x.mean()),
+    "the model from outside": lambda: step(lambda m, x, other=mlp(): other(x).mean()),
+    "a jit inside a gradient": lambda: rs.gradient(lambda m: jax.jit(m)(X).mean(), mlp()),
+    "training mode outside a gradient": lambda: rs.trainmode(mlp())(X),
+    "the ambient stream under jit": lambda: jax.jit(lambda: rs.Dense(2, 3))(),
+    "a rule in place of its state": lambda: rs.update(rs.Adam(), mlp(), mlp()),
+    "the whole result as a gradient": lambda: rs.update(
+        rs.setup(rs.Adam(), mlp()), mlp(), rs.withgradient(mean, mlp(), X)
+    ),
+    "a generator as data": lambda: rs.train(
+        mean, mlp(), (b for b in [(X,)]), rs.setup(rs.Adam(), mlp()), epochs=2, progress=False
+    ),
+    "a batch with a NaN": lambda: rs.train(
+        mean, mlp(), [(X * np.nan,)], rs.setup(rs.Adam(), mlp()), progress=False
+    ),
+    "a derivative that is infinite": lambda: rs.train(
+        lambda m, x: jnp.sqrt(m(x) ** 2 * 0).mean(),
+        mlp(),
+        [(X,)],
+        rs.setup(rs.Adam(), mlp()),
+        progress=False,
+    ),
+    "data of unequal lengths": lambda: rs.DataLoader((X, X[:3]), batch_size=2),
+    "a batch size of zero": lambda: rs.DataLoader(X, batch_size=0),
+    "a truncated file": lambda: in_folder(truncated),
+    "a file of another model": lambda: in_folder(
+        lambda folder: truncated(folder, 1, rs.Chain(dense(4, 3), dense(3, 2)))
+    ),
+}
+
+
+def in_folder(function):
+    with tempfile.TemporaryDirectory() as folder:
+        return function(folder)
+
+
+def message(case):
+    """Return what a case raises, as a traceback's last lines show it."""
+    try:
+        CASES[case]()
+    except rs.RosinError as error:
+        notes = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
+        return f"{type(error).__name__}: {error}{notes}"
+    return "(nothing was raised)"
+
+
+def page():
+    return "\n".join(f"# {case}\n{message(case)}\n" for case in CASES)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_message_has_its_four_parts_and_reads_as_reviewed(case):
+    text = message(case)
+    first, *_, last = [line for line in text.splitlines() if not line.startswith("at epoch")]
+    assert ": expected " in first
+    assert ", got " in first
+    assert last.startswith("  fix: ")
+    assert last.endswith(".")
+    reviewed = PAGE.read_text(encoding="utf-8")
+    assert f"# {case}\n{text}\n" in reviewed, "run python tests/test_messages.py and review"
+
+
+@pytest.mark.parametrize("word", ["invalid", "please", "sorry", "!", "should", "  got"])
+def test_no_message_pleads_or_shouts(word):
+    assert word not in PAGE.read_text(encoding="utf-8").lower()
+
+
+def test_the_page_holds_no_case_that_is_gone():
+    titles = [line[2:] for line in PAGE.read_text().splitlines() if line.startswith("# ")]
+    assert titles == list(CASES)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
