@@ -30,14 +30,14 @@ PICTURE = Path(os.environ.get("DIGITS_PICTURE", "digits.png"))
 # %% [markdown]
 # ## Data
 #
-# Images are `(batch, height, width, channels)`; labels stay whole numbers. Every fifth
-# image is kept for the test, spread evenly over the classes.
+# Images are `(batch, height, width, channels)`; labels stay whole numbers. A fifth of the
+# images, drawn at random with a fixed seed and evenly over the classes, is for the test.
 
 # %%
 digits = load_digits()
 images = (digits.images / 16).astype(np.float32)[..., None]
 labels = digits.target.astype(np.int32)
-training, test = rs.splitobs((images, labels), at=0.8, stratified=labels, seed=SEED)
+training, test = rs.splitobs((images, labels), at=0.8, shuffle=True, stratified=labels, seed=SEED)
 
 # %% [markdown]
 # ## Model

@@ -56,6 +56,8 @@ def test_vmap_over_a_new_axis_is_a_loop(row):
 @every_layer
 def test_an_ensemble_is_a_loop(row):
     layer, inputs = row.layer(), row.inputs()
+    if not jax.tree.leaves(layer):
+        return
     other = rs.combine(jax.tree.map(lambda p: p * 0.5, rs.partition(layer)[0]), layer)
     stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), layer, other)
     axes = (0, *(None for _ in inputs))
@@ -78,10 +80,11 @@ def test_gradients_are_those_of_finite_differences_in_float64(row, mode):
             y = trained(model, *inputs)[0] if mode == "training" else model(*inputs)
             return (y.ravel() * weights).sum()
 
-        fixed = (lambda flat: loss(flat, *inputs)) if row.integers else None
+        fixed = jax.jit(lambda flat: loss(flat, *inputs)) if row.integers else jax.jit(loss)
         arguments = (flat,) if row.integers else (flat, *inputs)
         order = 2 if row.smooth else 1
-        check_grads(fixed or loss, arguments, order=order, modes=["rev"], rtol=1e-5, atol=1e-6)
+        # A step of 1e-5 errs by about 1e-10 in curvature and 1e-11 in rounding.
+        check_grads(fixed, arguments, order=order, modes=["rev"], eps=1e-5, rtol=1e-5, atol=1e-6)
 
 
 @every_layer
@@ -164,6 +167,8 @@ def test_a_wrong_shape_is_refused_with_its_place(row):
 
 @every_layer
 def test_a_wrong_dtype_is_refused(row):
+    if not row.checked:
+        return
     wrong = [jnp.ones(shape, jnp.float32 if row.integers else int) for shape in row.shapes]
     with pytest.raises(rs.DtypeError) as caught:
         row.layer()(*wrong)
@@ -181,6 +186,8 @@ def test_examples_do_not_mix(row):
 
 @every_layer
 def test_an_empty_batch_gives_an_empty_result(row):
+    if not row.per_example:
+        return
     layer, inputs = row.layer(), row.inputs()
     assert layer(*(x[:0] for x in inputs)).shape == (0, *layer(*inputs).shape[1:])
 

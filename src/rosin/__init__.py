@@ -26,9 +26,9 @@ _PUBLIC = {
     "rosin.core.recording": ("recording",),
     "rosin.core.sharing": ("share",),
     "rosin.core.summary": ("outputsize", "summary"),
+    "rosin.core.surgery": ("at",),
     "rosin.core.transforms": ("remat", "scan_layers", "vmap"),
     "rosin.core.tree": (
-        "at",
         "automode",
         "combine",
         "destructure",

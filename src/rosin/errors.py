@@ -24,27 +24,62 @@ Usage errors are raised by the `expect_*` functions of `rosin.core.validation` o
 the others by the reader or checker that found the fault.
 """
 
+import dataclasses
+import reprlib
+import weakref
+from collections.abc import Callable
+from typing import Any
+
 MAX_SHOWN_CHARACTERS = 80
 
 
+class _Shown(reprlib.Repr):
+    """Spells nested values within bounds: few items, few levels, no contents of arrays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = MAX_SHOWN_CHARACTERS
+        self.fillvalue = "…"
+
+    def repr1(self, x: Any, level: int) -> str:
+        """Spell one value, `level` levels above the deepest that is looked into."""
+        dtype, shape = getattr(x, "dtype", None), getattr(x, "shape", None)
+        if dtype is not None and isinstance(shape, tuple):
+            return f"{dtype}[{','.join(map(str, shape))}]"
+        if isinstance(x, type):
+            return f"class {x.__name__}"
+        if callable(x) and hasattr(x, "__qualname__"):
+            return f"function {x.__qualname__}"
+        for base in (tuple, list, dict):  # their subclasses too, named tuples among them
+            if isinstance(x, base):
+                return getattr(self, f"repr_{base.__name__}")(x, level)
+        if dataclasses.is_dataclass(x):
+            fields = ((f.name, getattr(x, f.name)) for f in dataclasses.fields(x) if level > 0)
+            inside = ", ".join(f"{name}={self.repr1(v, level - 1)}" for name, v in fields)
+            return f"{type(x).__name__}({inside})"
+        return super().repr1(x, level)
+
+    def repr_instance(self, x: object, level: int) -> str:
+        """Spell what is of no built-in class; a `repr` that fails must hide no error."""
+        del level
+        try:
+            return repr(x)
+        except Exception:  # noqa: BLE001  foreign code may raise anything
+            return f"<{type(x).__name__}>"
+
+
 def shown(value: object) -> str:
-    """Show a value in a message: arrays as dtype[shape], the rest short and escaped.
+    r"""Show a value in a message: arrays as dtype[shape], the rest short and escaped.
 
     Contents of arrays never reach a message, and neither do control characters.
 
     Examples:
         >>> import numpy as np
-        >>> shown(np.zeros((4, 3), np.float32)), shown("a\\x1b[31m")
-        ('float32[4,3]', "'a\\\\x1b[31m'")
+        >>> shown(np.zeros((4, 3), np.float32)), shown([np.ones(2)]), shown("a\x1b[31m")
+        ('float32[4,3]', '[float64[2]]', "'a\\x1b[31m'")
     """
-    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
-    if dtype is not None and isinstance(shape, tuple):
-        return f"{dtype}[{','.join(map(str, shape))}]"
-    if isinstance(value, type):
-        return f"class {value.__name__}"
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"function {value.__qualname__}"
-    return shortened(repr(value))
+    return shortened(_Shown().repr(value))
 
 
 def shortened(text: str, length: int = MAX_SHOWN_CHARACTERS) -> str:
@@ -67,6 +102,8 @@ class RosinError(Exception):
         details: Further lines, one for each mismatch, when several are reported at once.
     """
 
+    _place = " at model{}"
+
     def __init__(
         self,
         *,
@@ -78,17 +115,29 @@ class RosinError(Exception):
         details: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
-        self.subject = subject if isinstance(subject, str) else shortened(repr(subject))
+        self.subject = subject if isinstance(subject, str) else shown(subject)
         self.expected = expected
         self.got = got
         self.fix = fix
         self.where = where
         self.details = details
-        self.anchor: object = None if isinstance(subject, str) else subject
+        self.anchor = None if isinstance(subject, str) else subject
+
+    @property
+    def anchor(self) -> object:
+        """The object that `where` starts from, while it is alive: an error keeps no model."""
+        return self._anchor()
+
+    @anchor.setter
+    def anchor(self, subject: object) -> None:
+        try:
+            self._anchor: Callable[[], object] = weakref.ref(subject)
+        except TypeError:  # None, numbers and tuples, which stand nowhere in a model
+            self._anchor = _nothing
 
     def __str__(self) -> str:
         """Assemble the message from its parts."""
-        place = f" at model{self.where}" if self.where else ""
+        place = self._place.format(self.where) if self.where else ""
         lines = [f"{self.subject}{place}: expected {self.expected}, got {self.got}."]
         lines += [f"  - {detail}" for detail in self.details]
         return "\n".join([*lines, f"  fix: {self.fix}."])
@@ -97,6 +146,10 @@ class RosinError(Exception):
         """Pickle by parts, so that an error survives the way back from a worker process."""
         parts = (self.subject, self.expected, self.got, self.fix, self.where, self.details)
         return _rebuilt, (type(self), *parts)
+
+
+def _nothing() -> None:
+    """Stand for an object that is gone."""
 
 
 def _rebuilt(
@@ -108,9 +161,7 @@ def _rebuilt(
     where: str,
     details: tuple[str, ...],
 ) -> RosinError:
-    return kind(
-        subject=subject, expected=expected, got=got, fix=fix, where=where, details=details
-    )
+    return kind(subject=subject, expected=expected, got=got, fix=fix, where=where, details=details)
 
 
 class UsageError(RosinError):
@@ -144,17 +195,13 @@ class NonFiniteError(RosinError, ArithmeticError):
 class DataError(RosinError, ValueError):
     """Foreign data breaks its contract; the message names file, row and field."""
 
-    def __str__(self) -> str:
-        """Say the place in the data's own words."""
-        return _in_file(self)
+    _place = ", {}"
 
 
 class FileError(RosinError, ValueError):
     """A file is not what it claims to be; the message names the rule and the byte."""
 
-    def __str__(self) -> str:
-        """Say the place in the file's own words."""
-        return _in_file(self)
+    _place = ", {}"
 
 
 class UnsafeFileError(FileError):
@@ -168,13 +215,4 @@ class LimitError(FileError):
 class TrustError(RosinError, ValueError):
     """A signature, a digest, a role or an expiry does not hold."""
 
-    def __str__(self) -> str:
-        """Say the place in the file's own words."""
-        return _in_file(self)
-
-
-def _in_file(error: RosinError) -> str:
-    place = f", {error.where}" if error.where else ""
-    lines = [f"{error.subject}{place}: expected {error.expected}, got {error.got}."]
-    lines += [f"  - {detail}" for detail in error.details]
-    return "\n".join([*lines, f"  fix: {error.fix}."])
+    _place = ", {}"

@@ -8,6 +8,8 @@ fit honest model files of today with room to spare; raise one for one call with
 
 import dataclasses
 
+from rosin.errors import RangeError, shown
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -37,8 +39,6 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Refuse a bound that is not a whole number of at least 1."""
-        from rosin.errors import RangeError, shown
-
         for field in dataclasses.fields(self):
             value: object = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:

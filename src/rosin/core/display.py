@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a module prints: as the call that builds it, broken over lines where it is long."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
-
-import jax
 
 from rosin.errors import shown
 
@@ -13,58 +11,80 @@ LINE_CHARACTERS = 88
 
 def call_text(module: Any) -> str:
     """Spell `Name(arguments)` from what the module's `__rich_repr__` yields."""
-    return _call(type(module).__name__, list(_arguments(module)), indent=0)
+    return _lines(module, 0)
+
+
+def _lines(value: Any, indent: int) -> str:
+    """Spell a value on one line if it fits, else one argument on each line."""
+    line = value_text(value)
+    parts = _parts(value)
+    if parts is None or len(line) + indent <= LINE_CHARACTERS:
+        return line
+    opening, arguments, closing = parts
+    pad = " " * (indent + 4)
+    body = [f"{pad}{label}{_lines(inner, indent + 4)},\n" for label, inner in arguments]
+    return f"{opening}\n{''.join(body)}{' ' * indent}{closing}"
+
+
+def value_text(value: Any) -> str:
+    """Spell a value on one line: functions by name, arrays as dtype[shape], modules as calls."""
+    parts = _parts(value)
+    if parts is not None:
+        opening, arguments, closing = parts
+        inside = ", ".join([f"{label}{value_text(inner)}" for label, inner in arguments])
+        comma = "," if type(value) is tuple and len(arguments) == 1 else ""
+        return f"{opening}{inside}{comma}{closing}"
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return shown(value)
+    return function_name(value) if callable(value) else repr(value)
+
+
+def _parts(value: Any) -> tuple[str, list[tuple[str, Any]], str] | None:
+    """Take apart what may span lines: opening, labelled arguments, closing."""
+    if hasattr(value, "__rich_repr__") and not isinstance(value, type):
+        return f"{type(value).__name__}(", _arguments(value), ")"
+    if isinstance(value, dict):
+        return "{", [(f"{key!r}: ", inner) for key, inner in value.items()], "}"
+    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
+        opening, closing = "()" if isinstance(value, tuple) else "[]"
+        return opening, [("", inner) for inner in value], closing
+    return None
 
 
 def _arguments(module: Any) -> list[tuple[str, Any]]:
-    arguments: list[tuple[str, Any]] = []
-    for item in module.__rich_repr__():
+    try:
+        yielded = list(module.__rich_repr__())
+    except Exception:  # noqa: BLE001  of a tree that holds other leaves, such as None
+        fields = type(module).declared.names
+        yielded = [(name, module.__dict__.get(name)) for name in fields]
+    return list(_labelled(yielded))
+
+
+def _labelled(yielded: Iterable[Any]) -> Iterable[tuple[str, Any]]:
+    for item in yielded:
         match item:
             case (str(name), value, default):
-                if value is not default and not _plainly_equal(value, default):
-                    arguments.append((f"{name}=", value))
+                if not _same(value, default):
+                    yield f"{name}=", value
             case (str(name), value):
-                arguments.append((f"{name}=", value))
+                yield f"{name}=", value
             case _:
-                arguments.append(("", item))
-    return arguments
+                yield "", item
 
 
-def _plainly_equal(value: Any, default: Any) -> bool:
-    return type(value) is type(default) and not isinstance(value, jax.Array) and value == default
-
-
-def _call(name: str, arguments: list[tuple[str, Any]], indent: int) -> str:
-    flat = [f"{label}{value_text(value, indent)}" for label, value in arguments]
-    line = f"{name}({', '.join(flat)})"
-    if "\n" not in line and len(line) + indent <= LINE_CHARACTERS:
-        return line
-    pad = " " * (indent + 4)
-    body = [f"{pad}{label}{value_text(value, indent + 4)},\n" for label, value in arguments]
-    return f"{name}(\n{''.join(body)}{' ' * indent})"
-
-
-def value_text(value: Any, indent: int = 0) -> str:
-    """Spell one argument: functions by name, arrays as dtype[shape], modules as calls."""
-    if hasattr(value, "__rich_repr__") and not isinstance(value, type):
-        return _call(type(value).__name__, _arguments(value), indent)
-    if isinstance(value, jax.Array) or (hasattr(value, "dtype") and hasattr(value, "shape")):
-        return shown(value)
-    if isinstance(value, tuple):
-        inner: list[tuple[str, Any]] = [("", item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-        text = _call("", inner, indent)
-        return f"{text[:-1]},)" if len(inner) == 1 and "\n" not in text else text
-    if isinstance(value, dict):
-        pairs = ", ".join(f"{k!r}: {value_text(v, indent)}" for k, v in value.items())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        return f"{{{pairs}}}"
-    return function_name(value) if callable(value) else repr(value)
+def _same(value: Any, default: Any) -> bool:
+    """Compare without asking arrays, which have no single answer."""
+    if value is default:
+        return True
+    return type(value) is type(default) and not hasattr(value, "dtype") and value == default
 
 
 def function_name(function: Callable[..., Any]) -> str:
     """Spell a function as its name, and a partial one as the call that makes it."""
-    bound = getattr(function, "keywords", None)
     inner = getattr(function, "func", None)
-    if inner is not None and bound is not None:
-        given = [*map(repr, getattr(function, "args", ())), *(f"{k}={v!r}" for k, v in bound.items())]
+    named = getattr(function, "keywords", None)
+    if inner is not None and named is not None:
+        given = [value_text(value) for value in getattr(function, "args", ())]
+        given += [f"{name}={value_text(value)}" for name, value in named.items()]
         return f"partial({', '.join([function_name(inner), *given])})"
     return getattr(function, "__name__", None) or repr(function)

@@ -10,15 +10,21 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rosin.core.module import training_context
 from rosin.core.random import is_key, split_each
-from rosin.core.recording import Recorder, hand_out
+from rosin.core.recording import handing_out
 from rosin.core.sharing import expect_settled
 from rosin.core.tree import Split, expect_trainable
 from rosin.core.types import Array, PyTree
-from rosin.core.validation import expect_callable, expect_scalar_loss, name_of, refuse
-from rosin.errors import ShapeError, StateError, StructureError, shown
+from rosin.core.validation import (
+    expect_callable,
+    expect_kind,
+    expect_scalar_loss,
+    name_of,
+    refuse,
+)
+from rosin.errors import DtypeError, ShapeError, StateError, StructureError, shown
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -28,7 +34,7 @@ class _Traced:
     """A function of a model, made into a pure function of the trained leaves.
 
     What the function returns beside its first value may hold anything, strings included;
-    only the arrays travel through JAX, the rest is kept here.
+    only what JAX traced travels through it, the rest is kept here.
     """
 
     def __init__(self, f: Callable[..., Any], model: Any, args: tuple[Any, ...]) -> None:
@@ -45,14 +51,25 @@ class _Traced:
 
     def run(self, trained: list[Any]) -> tuple[Any, list[Any]]:
         """Call the function; return its whole output and the model's new state."""
-        recorder = Recorder()
-        copy = hand_out(self.split.join(trained, self.split.rest), recorder)
-        try:
-            with training_context(True):
-                out = self.f(copy, *self.args)
-        finally:
-            recorder.open = False
+        model = self.split.join(trained, self.split.rest)
+        with handing_out(model, training=True) as copy:
+            out = self.f(copy, *self.args)
         return out, self.split.rest_of(copy)
+
+    def arrays(self, trained: list[Any]) -> tuple[Any, list[Any]]:
+        """Call the function as one that returns arrays."""
+        out, state = self.run(trained)
+        out = jax.tree.map(_as_array, out)
+        others = [leaf for leaf in jax.tree.leaves(out) if not isinstance(leaf, jax.Array)]
+        if others:
+            refuse(
+                StructureError,
+                subject=self.name,
+                expected="a function that returns an array, or a tree of arrays",
+                got=shown(others[0]),
+                fix="return arrays only, or use rs.withgradient, which hands on anything",
+            )
+        return out, state
 
     def loss(self, trained: list[Any]) -> tuple[Any, tuple[list[Any], list[Any]]]:
         """Call the function as a loss; return the number, and arrays that come along."""
@@ -64,7 +81,7 @@ class _Traced:
     def keep(self, out: Any) -> list[Any]:
         """Take the arrays out of a result and remember what stood around them."""
         leaves, structure = jax.tree.flatten(out)
-        travels = [isinstance(leaf, (jax.Array, float, complex)) for leaf in leaves]
+        travels = [isinstance(leaf, jax.Array) for leaf in leaves]
         fixed = [None if t else leaf for t, leaf in zip(travels, leaves, strict=True)]
         self.around = structure, travels, fixed
         return [leaf for t, leaf in zip(travels, leaves, strict=True) if t]
@@ -90,7 +107,8 @@ class _Traced:
 
 
 def _as_array(leaf: Any) -> Any:
-    return jnp.asarray(leaf) if isinstance(leaf, (int, float, complex)) else leaf
+    plain = isinstance(leaf, (int, float, complex, np.ndarray, np.generic))
+    return jnp.asarray(leaf) if plain else leaf
 
 
 def _noticed(traced: _Traced, leaves: list[Any]) -> list[Any]:
@@ -175,7 +193,12 @@ def pullback(f: Callable[..., Any], model: M, *args: Any) -> tuple[Any, Callable
 
     Returns:
         The value; `back(cotangent)`, which takes a tree like the value and returns one
-        like the gradient; the model with recorded state.
+        like the gradient; the model with recorded state. Where the value is of whole
+        numbers, what stands in the cotangent is not looked at.
+
+    Raises:
+        StructureError: `f` returns something else.
+        ShapeError: The cotangent (given to `back`) is not shaped like the value.
 
     Examples:
         >>> y, back, _ = pullback(lambda x: x**2, jnp.array([1.0, 2.0]))
@@ -183,26 +206,39 @@ def pullback(f: Callable[..., Any], model: M, *args: Any) -> tuple[Any, Callable
         Array([2., 4.], dtype=float32)
     """
     traced = _Traced(f, model, args)
-    value, back, state = jax.vjp(traced.run, traced.split.trained, has_aux=True)
+    value, back, state = jax.vjp(traced.arrays, traced.split.trained, has_aux=True)
 
     def pull(cotangent: Any) -> M:
-        if jax.tree.map(jnp.shape, cotangent) != jax.tree.map(jnp.shape, value):
-            refuse(
-                ShapeError,
-                subject="pullback",
-                expected=f"a cotangent like the value, {shown(value)}",
-                got=shown(cotangent),
-                fix="pass, for example, jax.tree.map(jnp.ones_like, value)",
-            )
-        (grads,) = back(cotangent)
+        (grads,) = back(_as_cotangent(cotangent, value))
         return traced.split.only(grads)
 
     return value, pull, traced.split.join(traced.split.trained, state)
 
 
-def vector_jacobian(
-    f: Callable[..., Any], model: M, cotangent: Any, *args: Any
-) -> tuple[Any, M]:
+def _as_cotangent(cotangent: Any, value: Any) -> Any:
+    """Give a cotangent the dtypes of the value; there is none at whole numbers."""
+    given, structure = jax.tree.flatten(cotangent)
+    leaves = jax.tree.leaves(value)
+    if structure != jax.tree.structure(value) or [*map(jnp.shape, given)] != [
+        *map(jnp.shape, leaves)
+    ]:
+        refuse(
+            ShapeError,
+            subject="pullback",
+            expected=f"a cotangent like the value, {shown(value)}",
+            got=shown(cotangent),
+            fix="pass, for example, jax.tree.map(jnp.ones_like, value)",
+        )
+    cotangents = [
+        jnp.asarray(one, leaf.dtype)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+        else np.zeros(leaf.shape, jax.dtypes.float0)
+        for one, leaf in zip(given, leaves, strict=True)
+    ]
+    return structure.unflatten(cotangents)
+
+
+def vector_jacobian(f: Callable[..., Any], model: M, cotangent: Any, *args: Any) -> tuple[Any, M]:
     r"""Return the value of `f(model, *args)` and $J^\top \bar y$, shaped like the model.
 
     Examples:
@@ -231,9 +267,9 @@ def jacobian_vector(f: Callable[..., Any], model: M, tangent: M, *args: Any) -> 
         Array([2., 4.], dtype=float32)
     """
     traced = _Traced(f, model, args)
-    direction = [leaf for leaf in jax.tree.leaves(tangent)]
     trained = traced.split.trained
-    if list(map(jnp.shape, direction)) != list(map(jnp.shape, trained)):
+    direction = jax.tree.leaves(tangent)
+    if len(direction) != len(trained):  # a whole model in place of a gradient
         direction = Split(tangent).trained
     if list(map(jnp.shape, direction)) != list(map(jnp.shape, trained)):
         refuse(
@@ -244,7 +280,7 @@ def jacobian_vector(f: Callable[..., Any], model: M, tangent: M, *args: Any) -> 
             fix="make it like rs.gradient returns it: arrays at the trainable leaves",
         )
     tangents = [jnp.asarray(d, t.dtype) for d, t in zip(direction, trained, strict=True)]
-    value, product, _ = jax.jvp(traced.run, (trained,), (tangents,), has_aux=True)
+    value, product, _ = jax.jvp(traced.arrays, (trained,), (tangents,), has_aux=True)
     return value, product
 
 
@@ -261,11 +297,29 @@ def jacobian(f: Callable[..., Any], model: M, *args: Any) -> M:
         Array([[2., 0.],
                [0., 4.]], dtype=float32)
 
+    Raises:
+        StructureError: `f` returns something else than one array.
+        DtypeError: The array is not real floating-point.
+
     Source:
         Flux.jl `jacobian`, which flattens input and output to a matrix; reshape for that.
     """
     traced = _Traced(f, model, args)
-    return traced.split.only(jax.jacrev(lambda leaves: traced.run(leaves)[0])(traced.split.trained))
+
+    def output(trained: list[Any]) -> Array:
+        out, _ = traced.arrays(trained)
+        expect_kind(jax.Array, subject=traced.name, output=out)
+        if not jnp.issubdtype(out.dtype, jnp.floating):
+            refuse(
+                DtypeError,
+                subject=traced.name,
+                expected="an output of a real floating-point dtype",
+                got=shown(out),
+                fix="convert it with .astype(jnp.float32), or take .real and .imag apart",
+            )
+        return out
+
+    return traced.split.only(jax.jacrev(output)(traced.split.trained))
 
 
 def hessian(f: Callable[..., Any], x: Array, *args: Any) -> Array:
@@ -289,7 +343,7 @@ def hessian(f: Callable[..., Any], x: Array, *args: Any) -> Array:
         Array([[ 6.,  0.],
                [ 0., 12.]], dtype=float32)
     """
-    if not isinstance(x, jax.Array):
+    if not isinstance(x, (jax.Array, np.ndarray)):
         refuse(
             StructureError,
             subject="hessian",
@@ -298,7 +352,7 @@ def hessian(f: Callable[..., Any], x: Array, *args: Any) -> Array:
             fix="lay the model out first: flat, rebuild = rs.destructure(model), then "
             "rs.hessian(lambda v: loss(rebuild(v)), flat)",
         )
-    return jax.jacfwd(lambda v: gradient(f, v, *args))(x)
+    return jax.jacfwd(lambda v: gradient(f, v, *args))(jnp.asarray(x))
 
 
 def per_example_gradients(f: Callable[..., Any], model: M, *batch: Any) -> M:

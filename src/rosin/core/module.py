@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Module`: a class whose annotated fields are its contents, and which is a JAX pytree.
 
-Here: how fields are declared, checked and frozen; how a module flattens; how it records
-new state; what a call adds to an error. What is done to whole trees of modules stands in
-`rosin.core.tree`, the recording itself in `rosin.core.recording`.
+Here: how a module is built, checked and frozen; how it flattens; what a call adds to an
+error. What a field may hold stands in `rosin.core.admit`, what is done to whole trees of
+modules in `rosin.core.tree`, the recording of state in `rosin.core.recording`.
 """
 
+import abc
+import contextlib
+import copy
 import functools
 import inspect
 import types
@@ -15,10 +18,11 @@ from typing import Any, Self, dataclass_transform
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
+from rosin.core.admit import admitted
 from rosin.core.declare import (
     PROGRAM,
-    UNMARKED,
     VISIT,
     Fields,
     declared_fields,
@@ -26,26 +30,25 @@ from rosin.core.declare import (
     set_marks,
 )
 from rosin.core.display import call_text
-from rosin.core.locate import is_module, locate
-from rosin.core.paths import KeyPath, path_string
-from rosin.core.validation import expect_hashable, expect_known, expect_state, refuse
-from rosin.errors import StateError, StructureError, shown
+from rosin.core.locate import locate
+from rosin.core.validation import expect_hashable, expect_known, refuse
+from rosin.errors import StateError, StructureError
 
 training_context = jax.make_user_context(False)
 """Whether a gradient (or `recording`) is being traced; part of the key of JAX's caches."""
 
 
 @dataclass_transform()
-class ModuleMeta(type):
+class ModuleMeta(abc.ABCMeta):
     """Reads the declarations of a class, registers it with JAX, seals its instances."""
 
     declared: Fields
 
     def __new__(
-        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
-    ) -> Self:
+        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+    ) -> "ModuleMeta":
         """Wrap the public methods and register the class as a pytree."""
-        made = super().__new__(cls, name, bases, namespace, **options)
+        made = super().__new__(mcs, name, bases, namespace, **options)
         made.declared = declared_fields(made)
         for method, member in namespace.items() if bases else ():
             if _is_public_method(method, member) and method not in made.declared.names:
@@ -58,21 +61,24 @@ class ModuleMeta(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Build an instance and seal it; or rebuild one, unchecked, for JAX."""
         program = kwargs.pop(PROGRAM, None)
-        made = object.__new__(cls)
-        contents = made.__dict__
+        made: Any = object.__new__(cls)
         if program is not None:  # JAX unflattens: leaves may be anything
+            contents = vars(made)
             contents.update(kwargs)
             contents.update(zip(cls.declared.static, program[1:], strict=True))
             contents[PROGRAM] = program
             return made
         made.__init__(*args, **kwargs)
-        seal(made)  # pyright: ignore[reportArgumentType]
+        seal(made)
         return made
 
 
 def _is_public_method(name: str, member: object) -> bool:
+    """Tell whether a member is a function, or one that `jax.jit` or the like has wrapped."""
     public = name == "__call__" or not name.startswith("_")
-    return public and isinstance(member, types.FunctionType)
+    wrapped = hasattr(member, "__wrapped__") and hasattr(member, "__get__")
+    plain = isinstance(member, types.FunctionType)
+    return public and (plain or (wrapped and callable(member)))
 
 
 def _entering(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,12 +87,10 @@ def _entering(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def enter(self: "Module", *args: Any, **kwargs: Any) -> Any:
         contents = self.__dict__
-        visit = contents.get(VISIT)
-        program = contents.get(PROGRAM)
         try:
-            if visit is None and (program is None or not program[0].shared):
-                return method(self, *args, **kwargs)
-            return _guided(method, self, visit, args, kwargs)
+            if VISIT in contents or (PROGRAM in contents and contents[PROGRAM][0].shared):
+                return _guided(method, self, args, kwargs)
+            return method(self, *args, **kwargs)
         except Exception as error:
             locate(error, self)
             raise
@@ -94,32 +98,24 @@ def _entering(method: Callable[..., Any]) -> Callable[..., Any]:
     return enter
 
 
-def _guided(
-    method: Callable[..., Any], module: "Module", visit: Any, args: Any, kwargs: Any
-) -> Any:
-    """Call a method while its shared layers can be found and its place has a name."""
-    from rosin.core.sharing import providing
+def _guided(method: Callable[..., Any], module: "Module", args: Any, kwargs: Any) -> Any:
+    """Call a method under its place in the model as a name, with shared layers linked."""
+    from rosin.core.sharing import linking
 
-    with providing(module):
-        if visit is None:
-            return method(module, *args, **kwargs)
-        if not visit.path:
-            result = method(module, *args, **kwargs)
-        else:
-            with jax.named_scope(visit.path):
-                result = method(module, *args, **kwargs)
-    if method.__name__ == "__call__":
+    visit = module.__dict__.get(VISIT)
+    named = jax.named_scope(visit.path) if visit and visit.path else contextlib.nullcontext()
+    with linking(module), named:
+        result = method(module, *args, **kwargs)
+    if visit and method.__name__ == "__call__":
         visit.recorder.observe(visit.path, module, result)
     return result
 
 
 def seal(module: "Module") -> None:
     """Check the fields of a freshly built module and freeze it."""
-    from rosin.core.sharing import settle
-
     cls = type(module)
-    contents = module.__dict__
-    missing = [n for n in cls.declared.names if n not in contents and not hasattr(cls, n)]
+    contents = {**cls.declared.defaults, **vars(module)}
+    missing = [name for name in cls.declared.names if name not in contents]
     if missing:
         refuse(
             StructureError,
@@ -128,38 +124,22 @@ def seal(module: "Module") -> None:
             got=f"nothing for {', '.join(missing)}",
             fix=f"assign self.{missing[0]} in __init__, or give it a value in the class body",
         )
-    for name in cls.declared.dynamic:
-        value = contents[name] if name in contents else getattr(cls, name)
-        contents[name] = _admitted(value, cls.__name__, name)
-    for name in cls.declared.static:
-        contents.setdefault(name, getattr(cls, name, None))
-        expect_hashable(contents[name], subject=cls.__name__, name=name)
-    marks = contents[PROGRAM][0] if PROGRAM in contents else UNMARKED
-    set_marks(module, marks)
-    settle(module)
+    _fill(module, {name: contents[name] for name in cls.declared.names}, None)
 
 
-def _admitted(value: Any, owner: str, name: str) -> Any:
-    """Copy a field's value into the model: arrays of JAX, modules, and nestings of them."""
-    if isinstance(value, (jax.Array, Module)) or value is None:
-        return value
+def _fill(module: "Module", values: dict[str, Any], former: "Module | None") -> None:
+    """Check and write fields of a module that nobody else holds yet."""
+    from rosin.core.sharing import settle
 
-    def admit(keys: KeyPath, leaf: Any) -> Any:
-        if isinstance(leaf, Module) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
-            return jnp.array(leaf) if isinstance(leaf, (np.ndarray, np.generic)) else leaf
-        kind = type(leaf).__name__ if not callable(leaf) else "Callable[..., Any]"
-        number = isinstance(leaf, (int, float, complex))
-        refuse(
-            StructureError,
-            subject=owner,
-            expected=f"the field {name}{path_string(keys)} to hold arrays and modules",
-            got=shown(leaf),
-            fix=f"declare it as {name}: Static[{kind}]"
-            + (", or pass an array, as jnp.asarray makes it" if number else ""),
-        )
-
-    admitted = jax.tree_util.tree_map_with_path(admit, value, is_leaf=is_module)
-    return tuple(admitted) if type(admitted) is list else admitted
+    cls = type(module)
+    for name, value in values.items():
+        if name in cls.declared.static:
+            expect_hashable(value, subject=cls.__name__, name=name)
+            vars(module)[name] = value
+        else:
+            vars(module)[name] = admitted(value, cls.__name__, name)
+    set_marks(module, marks_of(module))
+    settle(module, former)
 
 
 class Module(metaclass=ModuleMeta):
@@ -211,7 +191,7 @@ class Module(metaclass=ModuleMeta):
                 got=f"{', '.join(twice)} by place and by name",
                 fix=f"leave out {twice[0]}=",
             )
-        self.__dict__.update(given, **kwargs)
+        vars(self).update(given, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a declared field while `__init__` runs."""
@@ -234,7 +214,7 @@ class Module(metaclass=ModuleMeta):
                 fix=f"make a changed copy with .replace({name}=...) or rs.at(model, path).set(...)"
                 + record,
             )
-        self.__dict__[name] = value
+        vars(self)[name] = value
 
     def __delattr__(self, name: str) -> None:
         """Refuse: a module keeps its fields."""
@@ -260,13 +240,10 @@ class Module(metaclass=ModuleMeta):
         """
         cls = type(self)
         expect_known(list(changes), cls.declared.names, subject=self, what="fields")
-        return self._copy(changes)
-
-    def _copy(self, changes: dict[str, Any]) -> Self:
-        made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__, **changes)
-        made.__dict__.pop(VISIT, None)
-        seal(made)
+        made = object.__new__(cls)
+        kept = (*cls.declared.names, PROGRAM)
+        vars(made).update({name: self.__dict__[name] for name in kept if name in self.__dict__})
+        _fill(made, changes, self)
         return made
 
     def record(self, **values: Any) -> None:
@@ -279,19 +256,32 @@ class Module(metaclass=ModuleMeta):
             StateError: Nothing collects the record.
             StructureError: A name is no buffer, or a value has another shape or dtype.
         """
-        _record(self, values)
+        from rosin.core.recording import record
+
+        record(self, values)
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the arguments that build this module, as `rich` and `repr` print them."""
         for name in type(self).declared.names:
             value = self.__dict__.get(name)
-            default = getattr(type(self), name, inspect.Parameter.empty)
-            if value is not default:
+            if value is not type(self).declared.defaults.get(name, inspect.Parameter.empty):
                 yield name, value
 
     def __repr__(self) -> str:
         """Show the call that builds this module."""
         return call_text(self)
+
+    def __copy__(self) -> Self:
+        """Copy the tree, not its arrays."""
+        return jax.tree.map(lambda leaf: leaf, self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the tree and its arrays; the program stays the very same."""
+        return jax.tree.map(lambda leaf: copy.deepcopy(leaf, memo), self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what ties the module to a trace."""
+        return {name: value for name, value in self.__dict__.items() if name != VISIT}
 
     def __eq__(self, other: object) -> bool:
         """Tell whether both have the same program and bit-equal arrays."""
@@ -300,41 +290,14 @@ class Module(metaclass=ModuleMeta):
     def __hash__(self) -> int:
         """Hash program, shapes and dtypes; equal modules have equal hashes."""
         leaves, structure = jax.tree.flatten(self)
-        return hash((structure, tuple((jnp.shape(x), str(jnp.result_type(x))) for x in leaves)))
+        return hash((structure, tuple(map(signature, leaves))))
 
 
-def _record(module: "Module", values: dict[str, Any]) -> None:
-    """Write new buffers into a handed-out module."""
-    contents = module.__dict__
-    buffers = sorted(type(module).declared.buffers)
-    expect_known(list(values), buffers, subject=module, what="buffers")
-    visit = contents.get(VISIT)
-    expect_state(
-        visit is not None and visit.recorder.live,
-        subject=module,
-        expected="record to be called on a module that a gradient or rs.recording handed out, "
-        "in the same trace",
-        got="a module that nobody collects, so the record would be lost",
-        fix="call the model inside rs.gradient, rs.withgradient, rs.train or rs.recording; "
-        "replace a bare jax.vmap, jax.lax.scan or jax.checkpoint inside by rs.vmap, "
-        "rs.scan_layers or rs.remat, take a jax.jit inside away; pin a captured model "
-        "with rs.testmode",
-    )
-    for name, value in values.items():
-        old = contents[name]
-        if jax.tree.map(_signature, old) != jax.tree.map(_signature, value):
-            refuse(
-                StructureError,
-                subject=module,
-                expected=f"{name} to keep its shape and dtype, {shown(old)}",
-                got=shown(value),
-                fix=f"convert the new value to those of {name} before recording it",
-            )
-        contents[name] = value
-
-
-def _signature(leaf: Any) -> tuple[Any, ...]:
-    return jnp.shape(leaf), leaf.dtype if hasattr(leaf, "dtype") else type(leaf)
+def signature(leaf: Any) -> tuple[Any, ...]:
+    """Return the shape and dtype of a leaf, or its class if it is no array."""
+    if hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
+        return tuple(leaf.shape), str(leaf.dtype)
+    return (type(leaf),)
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -354,10 +317,16 @@ def equal(a: Any, b: Any) -> bool:
 def _same_leaf(a: Any, b: Any) -> bool:
     if a is b:
         return True
-    if isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer):
+    if isinstance(a, Tracer) or isinstance(b, Tracer) or signature(a) != signature(b):
         return False
-    if _signature(a) != _signature(b):
+    if _is_array(a) != _is_array(b):
         return False
-    if hasattr(a, "dtype") and jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+    if not _is_array(a):
+        return bool(a == b)
+    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
         a, b = jax.random.key_data(a), jax.random.key_data(b)
     return np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic))

@@ -17,7 +17,13 @@ from rosin.errors import StructureError, shown
 
 KeyPath: TypeAlias = tuple[Any, ...]
 
-_STEP = re.compile(r'\.?([A-Za-z_]\w*)|\[(\d+|\*)\]|\[("(?:[^"\\]|\\.)*")\]')
+ANY: Any = "*"
+_NAME = re.compile(r"[^\W\d]\w*")
+_STEP = re.compile(
+    r"(?:^\.?|\.)(?P<name>[^\W\d]\w*)"
+    r"|\[(?P<index>[0-9]{1,18}|\*)\]"
+    r'|\[(?P<quoted>"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")\]'  # as in JSON
+)
 
 
 def path_string(keys: KeyPath) -> str:
@@ -36,14 +42,24 @@ def _spelled(key: Any) -> str:
             return f".{name}"
         case SequenceKey(idx=index) | FlattenedIndexKey(key=index):
             return f"[{index}]"
-        case DictKey(key=str(name)) if name.isidentifier():
-            return f".{name}"
         case DictKey(key=str(name)):
-            return f"[{json.dumps(name)}]"
+            return f".{name}" if _NAME.fullmatch(name) else f"[{json.dumps(name)}]"
         case DictKey(key=name):
             return f"[{name!r}]"
         case _:
             return f"[{key}]"
+
+
+def matches(step: Any, key: Any) -> bool:
+    """Tell whether a step of a path that was read names a key of a tree.
+
+    Examples:
+        >>> matches(GetAttrKey("encoder"), DictKey("encoder"))
+        True
+    """
+    if isinstance(step, SequenceKey) and step.idx == ANY:
+        return isinstance(key, SequenceKey)
+    return _spelled(step) == _spelled(key)
 
 
 def joined(head: str, tail: str) -> str:
@@ -57,7 +73,7 @@ def as_where(path: str) -> str:
 
 
 def parse_path(path: str) -> KeyPath:
-    """Read a path back into JAX keys; `[*]` becomes a `SequenceKey` of `"*"`.
+    """Read a path back into JAX keys; `[*]` becomes a `SequenceKey` of `ANY`.
 
     Raises:
         StructureError: The text is not a path.
@@ -68,8 +84,9 @@ def parse_path(path: str) -> KeyPath:
     """
     keys: list[Any] = []
     position = 0
-    while position < len(path):
-        step = _STEP.match(path, position)
+    text = path if isinstance(path, str) else "?"
+    while position < len(text):
+        step = _STEP.match(text, position)
         if step is None:
             refuse(
                 StructureError,
@@ -78,12 +95,14 @@ def parse_path(path: str) -> KeyPath:
                 got=shown(path),
                 fix=f"rewrite it from character {position} on",
             )
-        name, index, quoted = step.groups()
-        if name is not None:
-            keys.append(GetAttrKey(name))
-        elif index is not None:
-            keys.append(SequenceKey(index if index == "*" else int(index)))  # pyright: ignore[reportArgumentType]
-        else:
-            keys.append(DictKey(json.loads(quoted)))
+        keys.append(_key(**step.groupdict()))
         position = step.end()
     return tuple(keys)
+
+
+def _key(name: str | None, index: str | None, quoted: str | None) -> Any:
+    if name is not None:
+        return GetAttrKey(name)
+    if index is not None:
+        return SequenceKey(ANY if index == ANY else int(index))
+    return DictKey(json.loads(str(quoted)))

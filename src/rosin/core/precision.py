@@ -20,7 +20,7 @@ def _converted(tree: M, dtype: Any) -> M:
     Complex leaves follow to the complex dtype of the same width; there is none at half.
     """
     target = jnp.dtype(dtype)
-    half = target.itemsize == 2  # noqa: PLR2004  bytes of a half-precision number
+    half = target.itemsize == 2  # bytes
     leaves, structure = jax.tree.flatten(tree)
 
     def convert(leaf: Any, *, buffer: bool) -> Any:

@@ -10,6 +10,8 @@ import threading
 from types import TracebackType
 
 import jax
+import jax.numpy as jnp
+from jax.core import Tracer
 
 from rosin.core.types import Key
 from rosin.core.validation import expect_state, is_whole, refuse
@@ -26,7 +28,7 @@ class _Stream:
     def draw(self) -> Key:
         key = jax.random.fold_in(jax.random.key(self.number), self.count)
         expect_state(
-            not isinstance(key, jax.core.Tracer),
+            not isinstance(key, Tracer),
             subject="the ambient random stream",
             expected="to be drawn from outside jax.jit and other traces",
             got="a draw while a function is traced, where it would freeze into the program",
@@ -136,7 +138,7 @@ def resolve_key(key: Key | None, *, subject: str) -> Key:
 def is_key(leaf: object) -> bool:
     """Tell whether a leaf is an array of typed random keys."""
     dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def split_each(keys: Key, count: int) -> Key:

@@ -8,25 +8,45 @@ the others find the layer through it.
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 
 import jax
 
-from rosin.core.declare import marks_of, set_marks
+from rosin.core.declare import PROGRAM, marks_of, set_marks
 from rosin.core.locate import is_module, walk_modules
 from rosin.core.module import Module
-from rosin.core.paths import KeyPath, parse_path, path_string
+from rosin.core.paths import KeyPath, joined, parse_path, path_string
+from rosin.core.surgery import changed, children, reach
 from rosin.core.types import PyTree, Static
 from rosin.core.validation import expect_callable, refuse
 from rosin.errors import StateError, StructureError
 
-_owned: ContextVar[Mapping[str, Any] | None] = ContextVar("rosin_shared", default=None)
+_first_places: ContextVar[Mapping[int, Any]] = ContextVar("rosin_first_places")
+"""The first place for each further place (by identity) of the models being called.
+
+A further place that JAX rebuilt is not listed: were it found by name, a compiled function
+would keep the weights that the layer had when it was traced.
+"""
 
 
 class _Token:
-    """Tells one call of `share` from another until a model settles it."""
+    """Tells one call of `share` from another, until a model settles it."""
+
+
+class _Name(str):
+    """What a settled layer is called; where it came from is known, but not compared."""
+
+    __slots__ = ("token",)
+
+    def __new__(cls, text: str, token: _Token | None = None) -> Self:
+        made = super().__new__(cls, text)
+        made.token = token
+        return made
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return str(self), self.token
 
 
 class Shared(Module):
@@ -46,7 +66,7 @@ class Shared(Module):
         return getattr(self.layer, name)
 
     def __rich_repr__(self) -> Iterator[Any]:
-        """Show the layer; two places show the same name."""
+        """Show the layer."""
         yield self.layer
 
 
@@ -57,29 +77,28 @@ class SharedAgain(Module):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the layer that the first place owns."""
-        return self._layer()(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        """Look up what the layer has, such as `weight`."""
-        if name.startswith("_") or "name" not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self._layer(), name)
-
-    def _layer(self) -> Any:
-        layer = (_owned.get() or {}).get(self.name)
-        if layer is None:
+        first = first_place(self)
+        if first is None:
             refuse(
                 StateError,
-                subject=f"SharedAgain({self.name!r})",
-                expected="to be reached through the model that holds all its places",
-                got="a call from outside of it",
-                fix=f"call the whole model, or take the layer from its first place, {self.name}",
+                subject=self,
+                expected="to be called as a part of the model that holds all its places",
+                got="a call from outside of it, or of a part that JAX rebuilt",
+                fix="call or jit the whole model; inside it use rs.vmap, rs.scan_layers and "
+                "rs.remat",
             )
-        return layer
+        return first(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        """Look up what the layer has, such as `weight`, while the model is called."""
+        first = None if name.startswith("_") else first_place(self)
+        if first is None:
+            raise AttributeError(f"{name}: the layer is at its first place, {self!r}")
+        return getattr(first, name)
 
     def __rich_repr__(self) -> Iterator[Any]:
-        """Show where the layer is."""
-        yield self.name
+        """Show what the layer is called."""
+        yield str(self.__dict__.get("name"))
 
 
 def share(layer: Any) -> Shared:
@@ -87,8 +106,8 @@ def share(layer: Any) -> Shared:
 
     Put the result into the model as often as needed. The model holds one set of leaves,
     at the first place; the gradient is the sum over all places; saving, loading and
-    updating see one layer. The innermost module around all places has to be the one that
-    is called (or one outside of it).
+    updating see one layer. What is called has to hold all places: the model, not a part
+    of it.
 
     Raises:
         StructureError: The layer cannot be called.
@@ -104,94 +123,176 @@ def share(layer: Any) -> Shared:
     return Shared(layer, _Token())
 
 
-def settle(module: Module) -> None:
-    """Keep each shared layer once inside a freshly built module."""
-    places: dict[_Token, list[tuple[KeyPath, Module]]] = {}
-    for keys, node in walk_modules(module):
-        if type(node) is Shared and isinstance(node.name, _Token):
-            places.setdefault(node.name, []).append((keys, node))
-    repeated = [found for found in places.values() if len(found) > 1]
-    if not repeated:
-        return
-    taken = {name for _, node in walk_modules(module) for name, _ in marks_of(node).shared}
-    replaced: dict[int, list[Module]] = {}
-    links: list[tuple[str, str]] = []
-    for found in repeated:
-        path = name = path_string(found[0][0])
-        while name in taken:
-            name += "'"
-        taken.add(name)
-        links.append((name, path))
-        for index, (_, node) in enumerate(found):
-            again = SharedAgain(name) if index else Shared(node.layer, name)
-            replaced.setdefault(id(node), []).append(again)
-    contents = module.__dict__
-    for field in type(module).declared.dynamic:
-        contents[field] = _substituted(contents[field], replaced)
-    marks = marks_of(module)
-    set_marks(module, marks._replace(shared=marks.shared + tuple(links)))
+# --- while a model is called ------------------------------------------------------------
 
 
-def _substituted(tree: PyTree, replaced: dict[int, list[Module]]) -> PyTree:
-    """Copy a tree, taking at each visit of a replaced module its next replacement."""
-
-    def visit(node: Any) -> Any:
-        if id(node) in replaced:
-            return replaced[id(node)].pop(0)
-        if not is_module(node) or not any(id(m) in replaced for _, m in walk_modules(node)):
-            return node
-        copy = object.__new__(type(node))
-        copy.__dict__.update(node.__dict__)
-        for field in type(node).declared.dynamic:
-            copy.__dict__[field] = _substituted(copy.__dict__[field], replaced)
-        return copy
-
-    return jax.tree.map(visit, tree, is_leaf=is_module)
+def first_place(again: SharedAgain) -> Any:
+    """Return the first place of a shared layer, or None outside of its model's call."""
+    found: Any = _first_places.get({}).get(id(again))
+    return first_place(found) if type(found) is SharedAgain else found
 
 
 @contextlib.contextmanager
-def providing(module: Module) -> Iterator[None]:
-    """Let further places find the shared layers that `module` holds."""
+def linking(module: Module) -> Generator[None]:
+    """Let the further places that a module settled find the first ones."""
     shared = marks_of(module).shared
-    if not shared:
+    places = [(reach(module, _keys(a)), reach(module, _keys(first))) for a, first in shared]
+    with linked({id(again): first for again, first in places}):
         yield
-        return
-    owned = dict(_owned.get() or {})
-    owned.update((name, _reach(module, path)) for name, path in shared)
-    token = _owned.set(owned)
+
+
+@contextlib.contextmanager
+def linked(firsts: Mapping[int, Any]) -> Generator[None]:
+    """Let further places, given by identity, find these first ones."""
+    token = _first_places.set({**_first_places.get({}), **firsts})
     try:
         yield
     finally:
-        _owned.reset(token)
-
-
-def _reach(module: Module, path: str) -> Any:
-    node: Any = module
-    for key in _keys(path):
-        match key:
-            case jax.tree_util.GetAttrKey(name=name):
-                node = node.__dict__[name]
-            case jax.tree_util.SequenceKey(idx=index):
-                node = node[index]
-            case _:
-                node = node[key.key]
-    return node.layer
+        _first_places.reset(token)
 
 
 _keys = functools.lru_cache(maxsize=256)(parse_path)
 
 
+# --- when a module is built -------------------------------------------------------------
+
+
+def settle(module: Module, former: Module | None = None) -> None:
+    """Keep each shared layer once inside a freshly built module, and link its places.
+
+    A copy changed by `replace` may have lost first places of its `former` self; then the
+    layer moves on to the next place.
+    """
+    nodes = [node for _, node in walk_modules(module) if type(node) in (Shared, SharedAgain)]
+    if not nodes and not marks_of(module).shared:
+        return
+    for token in dict.fromkeys(node.name for node in nodes if isinstance(node.name, _Token)):
+        _join(module, token)
+    links = _links(module)
+    for again, first in links.items():
+        lost = None if first else _lost(former, reach(module, _keys(again)).name)
+        if lost is not None:
+            _put(module, _keys(again), lost)
+            settle(module, former)
+            return
+    settled = tuple((again, first) for again, first in links.items() if first)
+    set_marks(module, marks_of(module)._replace(shared=settled))
+
+
+def _join(module: Module, token: _Token) -> None:
+    """Keep the first of all places with this token, and name it."""
+    walked = list(walk_modules(module))
+    group = [(keys, node) for keys, node in walked if _token_of(node) is token]
+    if len(group) < 2:
+        return
+    _expect_same_arrays(module, [node for _, node in group if type(node) is Shared])
+    text = path_string(group[0][0])
+    taken = {
+        str(node.name) for _, node in walked if _is_named(node) and _token_of(node) is not token
+    }
+    while text in taken:
+        text += "'"
+    name = _Name(text, token)
+    layer = next(node.layer for _, node in group if type(node) is Shared)
+    for index, (keys, _) in enumerate(group):
+        _put(module, keys, SharedAgain(name) if index else Shared(layer, name))
+
+
+def _links(module: Module) -> dict[str, str | None]:
+    """Find the first place for each further place that no module inside has settled."""
+    inner: dict[str, str] = {}
+    firsts: list[tuple[str, _Name]] = []
+    further: list[tuple[str, _Name]] = []
+    for keys, node in walk_modules(module):
+        path = path_string(keys)
+        if node is not module:
+            pairs = marks_of(node).shared
+            inner.update((joined(path, again), joined(path, first)) for again, first in pairs)
+        if _is_named(node) and keys:
+            (firsts if type(node) is Shared else further).append((path, node.name))
+    links: dict[str, str | None] = {}
+    for again, name in further:
+        same = [(first, other) for first, other in firsts if other == name]
+        same.sort(key=lambda item: (item[1].token is not name.token, item[0] in inner.values()))
+        if again not in inner:
+            links[again] = same[0][0] if same else None
+    return links
+
+
+def _lost(former: Module | None, name: str) -> Any:
+    """Return the layer of this name that stood at its first place before a change."""
+    for _, first in marks_of(former).shared if former is not None else ():
+        node = reach(former, _keys(first))
+        if type(node) is Shared and node.name == name:
+            return node
+    return None
+
+
+def _token_of(node: Any) -> object:
+    name = node.name if type(node) in (Shared, SharedAgain) else None
+    return getattr(name, "token", name)
+
+
+def _is_named(node: Any) -> bool:
+    return type(node) in (Shared, SharedAgain) and isinstance(node.name, _Name)
+
+
+def _put(module: Module, keys: KeyPath, new: Module) -> None:
+    """Put something else at a place inside a module that nobody else holds yet."""
+    field = keys[0].name
+    vars(module)[field] = _with(module.__dict__[field], keys[1:], new)
+
+
+def _with(node: Any, keys: KeyPath, new: Module) -> Any:
+    if not keys:
+        return new
+    found = children(node, keys[0])
+    if not found:
+        refuse(
+            StructureError,
+            subject="share",
+            expected="places in modules, tuples, lists and dicts",
+            got=f"one inside of a {type(node).__name__}",
+            fix="keep the layer in a field of the module itself",
+        )
+    changes = {place: _with(child, keys[1:], new) for place, child in found.items()}
+    if not is_module(node):
+        return changed(node, changes)
+    copy = object.__new__(type(node))
+    kept = (*type(node).declared.names, PROGRAM)
+    vars(copy).update({name: node.__dict__[name] for name in kept}, **changes)
+    return copy
+
+
+def _expect_same_arrays(module: Module, places: list[Module]) -> None:
+    if any(_arrays(place) != _arrays(places[0]) for place in places):
+        refuse(
+            StructureError,
+            subject=type(module).__name__,
+            expected="the same arrays at all places of a shared layer",
+            got="places whose arrays were changed one by one",
+            fix="mark it anew, rs.share(shared.layer), and use that at each of its places",
+        )
+
+
+def _arrays(tree: PyTree) -> list[int]:
+    return [id(leaf) for leaf in jax.tree.leaves(tree)]
+
+
 def expect_settled(tree: PyTree, *, subject: str) -> None:
     """Refuse a tree that holds a shared layer twice without a module around both places."""
-    seen: set[object] = set()
+    seen: dict[object, list[Any]] = {}
     for keys, node in walk_modules(tree):
-        if type(node) is Shared and isinstance(node.name, _Token):
-            if node.name in seen:
-                refuse(
-                    StructureError,
-                    subject=subject,
-                    expected="both places of a shared layer inside one module",
-                    got=f"a second place at {path_string(keys)} of a plain tuple, list or dict",
-                    fix="put both parts into one Module or Chain, and call that",
-                )
-            seen.add(node.name)
+        if type(node) is not Shared:
+            continue
+        before = seen.setdefault(_token_of(node), [])
+        open_ends = [one for one in (node, *before) if isinstance(one.name, _Token)]
+        if open_ends and any(_arrays(one) == _arrays(node) for one in before):
+            refuse(
+                StructureError,
+                subject=subject,
+                expected="both places of a shared layer inside one module",
+                got=f"a second place at {path_string(keys)} of a plain tuple, list or dict",
+                fix="put both parts into one Module or Chain, and call that",
+            )
+        before.append(node)

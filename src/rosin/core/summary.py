@@ -3,23 +3,23 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import Jaxpr, jaxprs_in_params
 
-from rosin.core.display import LINE_CHARACTERS
 from rosin.core.locate import is_module, walk_modules
 from rosin.core.module import Module
-from rosin.core.paths import as_where, path_string
-from rosin.core.recording import Recorder, hand_out
-from rosin.core.tree import is_trainable, slots
-from rosin.core.types import PyTree, Shape
-from rosin.core.validation import refuse
-from rosin.errors import StructureError, shown, shortened
+from rosin.core.paths import path_string
+from rosin.core.recording import handing_out
+from rosin.core.tree import Slot, is_trainable, slots
+from rosin.core.validation import expect_callable, is_whole, refuse
+from rosin.errors import StructureError, shortened, shown
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,8 @@ class Row:
         state: Other numbers of its own and inside.
         size_bytes: Memory of all its arrays.
         multiply_adds: Of matrix products and convolutions, for the given input.
-        flags: What is odd about its arrays: "all zero", "some NaN", "some Inf".
+        flags: In the row of the whole model: which arrays are "all zero", hold "some NaN"
+            or "some Inf".
     """
 
     path: str
@@ -89,19 +90,15 @@ def summary(model: Any, *inputs: Any, dtype: Any = jnp.float32) -> Summary:
         total      Chain        float32[1,3]           9     36              6
         all zero: layers[0].bias
     """
-    seen: dict[str, Any] = {}
+    named = {path_string(keys): module for keys, module in walk_modules(model) if keys}
+    seen: dict[str, str] = {}
     costs: dict[str, int] = {}
     if inputs:
-        recorder = _Watching(seen)
-        copy = hand_out(model, recorder)
-        arguments = [_as_struct(x, dtype) for x in inputs]
-        traced = jax.make_jaxpr(copy)(*arguments)
-        _add_costs(traced.jaxpr, costs, 1)
-    rows = [
-        _row(path_string(keys), module, seen, costs)
-        for keys, module in walk_modules(model)
-        if keys and not (_is_inner(module) and inputs)
-    ]
+        called, arguments = _abstract(model, inputs, dtype, seen)
+        program = jax.make_jaxpr(called)(*arguments)
+        seen[""] = _output_text(jax.tree.leaves(program.out_avals))
+        costs = _costs(program.jaxpr, list(named))
+    rows = [_row(path, module, seen, costs) for path, module in named.items()]
     rows.append(_row("", model, seen, costs))
     return Summary(tuple(rows))
 
@@ -125,54 +122,67 @@ def outputsize(model: Any, *inputs: Any, dtype: Any = jnp.float32) -> Any:
         >>> rs.outputsize(rs.Chain(rs.Dense(2, 3), rs.Dense(3, 7)), (5, 2))
         (5, 7)
     """
-    arguments = [_as_struct(x, dtype) for x in inputs]
-    return jax.tree.map(lambda out: out.shape, jax.eval_shape(lambda *a: model(*a), *arguments))
+    called, arguments = _abstract(model, inputs, dtype, {})
+    return jax.tree.map(lambda out: out.shape, jax.eval_shape(called, *arguments))
 
 
-class _Watching(Recorder):
-    """Notes what each layer returns."""
+def _abstract(
+    model: Any, inputs: tuple[Any, ...], dtype: Any, seen: dict[str, str]
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Make a function, and arguments without contents, that note what each layer returns."""
+    expect_callable(subject="summary", model=model)
+    leaves, structure = jax.tree.flatten(model)
 
-    def __init__(self, seen: dict[str, Any]) -> None:
-        super().__init__()
-        self.seen = seen
+    def watch(path: str, _: Module, result: Any) -> None:
+        seen.setdefault(path, _output_text(jax.tree.leaves(result)))
 
-    def observe(self, path: str, module: Module, result: Any) -> None:
-        del module
-        self.seen.setdefault(path, jax.tree.map(shown, result))
+    def called(leaves: list[Any], *arguments: Any) -> Any:
+        model = structure.unflatten(leaves)
+        with handing_out(model, training=False, watch=watch) as copy:
+            return copy(*arguments)
 
-
-def _is_inner(module: Module) -> bool:
-    return False
+    return called, (leaves, *(_as_struct(x, dtype) for x in inputs))
 
 
 def _as_struct(x: Any, dtype: Any) -> Any:
-    if isinstance(x, tuple) and all(isinstance(n, (int, np.integer)) for n in x):  # pyright: ignore[reportUnknownVariableType]
-        return jax.ShapeDtypeStruct(x, dtype)
-    if is_module(x) or not jax.tree.leaves(x):
-        refuse(
-            StructureError,
-            subject="summary",
-            expected="each input as a shape such as (1, 28, 28, 1), or as an array",
-            got=shown(x),
-            fix="pass a tuple of whole numbers",
-        )
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), x)
+    def described(leaf: Any) -> jax.ShapeDtypeStruct:
+        if _is_shape(leaf):
+            return jax.ShapeDtypeStruct(leaf, dtype)
+        if is_module(leaf) or not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+            refuse(
+                StructureError,
+                subject="summary",
+                expected="each input as a shape such as (1, 28, 28, 1), or as an array",
+                got=shown(leaf),
+                fix="pass a tuple of whole numbers",
+            )
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+    return jax.tree.map(described, x, is_leaf=lambda node: _is_shape(node) or is_module(node))
 
 
-def _row(path: str, module: Any, seen: dict[str, Any], costs: dict[str, int]) -> Row:
+def _is_shape(node: Any) -> bool:
+    return type(node) is tuple and all(is_whole(n) and n >= 0 for n in node)
+
+
+def _output_text(leaves: list[Any]) -> str:
+    return ", ".join(map(shown, leaves))
+
+
+def _row(path: str, module: Any, seen: dict[str, str], costs: dict[str, int]) -> Row:
     leaves, structure = jax.tree.flatten(module)
     places = slots(structure)
     counts = {True: 0, False: 0}
     for slot, leaf in zip(places, leaves, strict=True):
-        counts[is_trainable(slot, leaf)] += math.prod(leaf.shape)
+        counts[is_trainable(slot, leaf)] += math.prod(jnp.shape(leaf))
     inside = [n for p, n in costs.items() if p == path or not path or _within(p, path)]
     return Row(
         path=path,
         layer=shortened(repr(module), 48) if path else type(module).__name__,
-        output=_output_text(seen.get(path, "")),
+        output=seen.get(path, ""),
         parameters=counts[True],
         state=counts[False],
-        size_bytes=sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves),
+        size_bytes=sum(math.prod(jnp.shape(x)) * jnp.result_type(x).itemsize for x in leaves),
         multiply_adds=sum(inside),
         flags=() if path else tuple(_flags(places, leaves)),
     )
@@ -182,17 +192,13 @@ def _within(inner: str, outer: str) -> bool:
     return inner.startswith((outer + ".", outer + "["))
 
 
-def _output_text(shown_tree: Any) -> str:
-    return ", ".join(map(str, jax.tree.leaves(shown_tree)))
-
-
-def _flags(places: Any, leaves: list[Any]) -> Iterator[str]:
+def _flags(places: tuple[Slot, ...], leaves: list[Any]) -> Iterator[str]:
     for slot, leaf in zip(places, leaves, strict=True):
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact) or isinstance(leaf, jax.core.Tracer):
+        concrete = isinstance(leaf, (jax.Array, np.ndarray)) and not isinstance(leaf, Tracer)
+        if not concrete or not leaf.size or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             continue
-        if isinstance(leaf, jax.ShapeDtypeStruct) or not leaf.size:
-            continue
-        values = np.asarray(leaf, np.float32)
+        values = np.asarray(leaf)
+        values = values if values.dtype.kind in "fc" else values.astype(np.float32)  # bfloat16
         if np.isnan(values).any():
             yield f"some NaN: {slot.path}"
         elif np.isinf(values).any():
@@ -204,22 +210,28 @@ def _flags(places: Any, leaves: list[Any]) -> Iterator[str]:
 # --- multiply-adds ----------------------------------------------------------------------
 
 
-def _add_costs(jaxpr: Jaxpr, costs: dict[str, int], times: int) -> None:
-    """Add up the multiply-adds of a program by the path in its name stack."""
-    for equation in jaxpr.eqns:
-        stack = str(equation.source_info.name_stack)
-        inner = times * equation.params.get("length", 1) if "length" in equation.params else times
-        for nested in jaxprs_in_params(equation.params):
-            _add_costs(nested, costs, inner)
-        cost = _multiply_adds(equation)
-        if cost:
-            path = stack.rsplit("/", 1)[-1]
+def _costs(program: Jaxpr, paths: list[str]) -> dict[str, int]:
+    """Add up the multiply-adds of a program by the layer in its name stack."""
+    longest_first = sorted(paths, key=len, reverse=True)
+    known = re.compile(rf"(?:^|[/(])({'|'.join(map(re.escape, longest_first))})(?=[/)]|$)")
+    costs: dict[str, int] = {}
+
+    def add(jaxpr: Jaxpr, around: str, times: int) -> None:
+        for equation in jaxpr.eqns:
+            named = known.findall(str(equation.source_info.name_stack)) if paths else []
+            path = named[-1] if named else around
+            for inner in jaxprs_in_params(equation.params):
+                add(inner, path, times * equation.params.get("length", 1))
+            cost = _multiply_adds(equation)
             costs[path] = costs.get(path, 0) + cost * times
+
+    add(program, "", 1)
+    return costs
 
 
 def _multiply_adds(equation: Any) -> int:
     name = equation.primitive.name
-    output: Shape = equation.outvars[0].aval.shape if equation.outvars else ()
+    output: tuple[int, ...] = equation.outvars[0].aval.shape if equation.outvars else ()
     if name == "dot_general":
         ((contracted, _), _) = equation.params["dimension_numbers"]
         left = equation.invars[0].aval.shape
@@ -267,6 +279,3 @@ def _table(rows: tuple[Row, ...]) -> str:
 
     rule = line(["-" * width for width in widths])
     return "\n".join([line(header), *map(line, cells[:-1]), rule, line(cells[-1]), *whole.flags])
-
-
-__all__ = ["LINE_CHARACTERS", "PyTree", "Row", "Summary", "as_where", "outputsize", "summary"]

@@ -5,21 +5,22 @@ Under the bare transforms of JAX a layer is rebuilt from its leaves, so what it 
 would vanish; `record` refuses there and names these.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rosin.core.declare import VISIT
 from rosin.core.locate import is_module, walk_modules
-from rosin.core.module import Module
+from rosin.core.module import Module, signature
 from rosin.core.random import is_key, split_each
-from rosin.core.recording import absorb, buffers_of, nested
+from rosin.core.recording import Passage, buffers_of
+from rosin.core.sharing import expect_settled
 from rosin.core.tree import slots
 from rosin.core.types import PyTree, Static
-from rosin.core.validation import expect_at_least, expect_callable, refuse
-from rosin.errors import StateError, StructureError, shown
+from rosin.core.validation import expect_at_least, expect_callable, is_whole, refuse
+from rosin.errors import ShapeError, StateError, StructureError, shown
 
 
 class Remat(Module):
@@ -31,15 +32,21 @@ class Remat(Module):
         _expect_module(layer, subject="remat")
         self.layer = layer
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the layer under `jax.checkpoint`."""
+        leaves, structure = jax.tree.flatten((args, kwargs))
+        arrays = [leaf if _is_array(leaf) else None for leaf in leaves]
+        passage = Passage(self.layer)
 
         @jax.checkpoint
-        def run(rebuilt: Any, args: tuple[Any, ...]) -> Any:
-            return nested(self.layer, lambda layer: layer(*args))(rebuilt)
+        def run(rebuilt: Any, arrays: list[Any]) -> Any:
+            pairs = zip(arrays, leaves, strict=True)
+            inputs = [leaf if array is None else array for array, leaf in pairs]
+            args, kwargs = structure.unflatten(inputs)
+            return passage.call(rebuilt, lambda layer: layer(*args, **kwargs))
 
-        result, state = run(self.layer, args)
-        absorb(self.layer, state)
+        result, state = run(self.layer, arrays)
+        passage.absorb(state)
         return result
 
     def __rich_repr__(self) -> Iterator[Any]:
@@ -51,7 +58,10 @@ def remat(layer: Module) -> Remat:
     """Trade time for memory: forget the layer's inner values, compute them again backward.
 
     Args:
-        layer: Any module; called with arrays.
+        layer: Any module. Of its arguments, what is no array stays as it is.
+
+    Raises:
+        StructureError: `layer` is no module.
 
     Examples:
         >>> import rosin as rs
@@ -64,6 +74,10 @@ def remat(layer: Module) -> Remat:
     return Remat(layer)
 
 
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
+
+
 class ScanLayers(Module):
     """Equal blocks in a row, compiled once; see `scan_layers`."""
 
@@ -72,22 +86,36 @@ class ScanLayers(Module):
 
     def __init__(self, layers: Sequence[Module]) -> None:
         expect_at_least(1, subject="scan_layers", number_of_layers=len(layers))
-        first = layers[0]
-        _expect_module(first, subject="scan_layers")
         for index, layer in enumerate(layers):
-            _expect_equal_build(first, layer, index)
+            _expect_module(layer, subject="scan_layers")
+            _expect_equal_build(layers[0], layer, index)
+        expect_settled(tuple(layers), subject="scan_layers")
         self.blocks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
         self.length = len(layers)
 
-    def __call__(self, x: Any, *args: Any) -> Any:
-        """Map `x` through all blocks; `args` go to each block as they are."""
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Map `x` through all blocks; the other arguments go to each block as they are."""
+        passage = Passage(self.blocks)
 
-        def step(carry: Any, block: Module) -> tuple[Any, Any]:
-            return nested(self.blocks, lambda layer: layer(carry, *args))(block)
+        def step(carry: Any, rebuilt: Any) -> tuple[Any, Any]:
+            result, state = passage.call(rebuilt, lambda block: block(carry, *args, **kwargs))
+            self._expect_alike(carry, result)
+            return result, state
 
+        x = jax.tree.map(jnp.asarray, x)
         x, state = jax.lax.scan(step, x, self.blocks)
-        absorb(self.blocks, state)
+        passage.absorb(state)
         return x
+
+    def _expect_alike(self, before: Any, after: Any) -> None:
+        if jax.tree.map(signature, before) != jax.tree.map(signature, after):
+            refuse(
+                ShapeError,
+                subject=self,
+                expected=f"blocks that return what they take, {shown(before)}",
+                got=shown(after),
+                fix="use blocks whose output has the shape and dtype of their input",
+            )
 
     def __len__(self) -> int:
         """Count the blocks."""
@@ -95,13 +123,17 @@ class ScanLayers(Module):
 
     def __getitem__(self, index: int) -> Any:
         """Return one block, with leaves of its own."""
-        if not -self.length <= index < self.length:
-            raise IndexError(index)
-        return jax.tree.map(lambda leaf: leaf[index], self.blocks)
+        place = operator.index(index)
+        if not -self.length <= place < self.length:
+            raise IndexError(place)
+        return jax.tree.map(lambda leaf: leaf[place], self.blocks)
 
     def __rich_repr__(self) -> Iterator[Any]:
-        """Show the blocks, if they are not stacked any further."""
-        yield [self[i] for i in range(self.length)]
+        """Show one block and their number."""
+        yield jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.blocks
+        )
+        yield "length", self.length
 
 
 def scan_layers(layers: Sequence[Module]) -> ScanLayers:
@@ -115,7 +147,8 @@ def scan_layers(layers: Sequence[Module]) -> ScanLayers:
         - blocks: the leaves of one block with a leading axis `len(layers)`.
 
     Raises:
-        StructureError: The blocks differ.
+        RangeError: There is no layer.
+        StructureError: The blocks differ, or one layer is shared between them.
 
     Examples:
         >>> import rosin as rs
@@ -126,10 +159,34 @@ def scan_layers(layers: Sequence[Module]) -> ScanLayers:
     return ScanLayers(list(layers))
 
 
-def vmap(
-    f: Callable[..., Any], *, in_axes: Any = 0, out_axes: Any = 0
-) -> Callable[..., Any]:
-    """Map a function or a layer over an axis, as `jax.vmap`, with state carried through.
+# --- vmap -------------------------------------------------------------------------------
+
+
+class Vmap(Module):
+    """A layer that is mapped over an axis of its arguments; see `vmap`."""
+
+    layer: Any
+    in_axes: Static[Any]
+    out_axes: Static[Any]
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the layer for each index."""
+        axes = _expect_axes(self.in_axes, args)
+        return _mapped(_called, (self.layer, *args), (None, *axes), self.out_axes)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Show the layer, and axes other than the first."""
+        yield self.layer
+        yield "in_axes", self.in_axes, 0
+        yield "out_axes", self.out_axes, 0
+
+
+def _called(layer: Callable[..., Any], *args: Any) -> Any:
+    return layer(*args)
+
+
+def vmap(f: Callable[..., Any], *, in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., Any]:
+    """Map a layer or a function over an axis, as `jax.vmap`, with state carried through.
 
     A module among the mapped arguments (an ensemble, stacked along the axis) records for
     each member. A module that is not mapped (`in_axes` None, or `f` itself) gets random
@@ -138,11 +195,16 @@ def vmap(
 
     Args:
         f: A layer, or a function whose arguments may hold modules.
-        in_axes: As for `jax.vmap`: an int, None, or a tuple with one for each argument.
+        in_axes: An int, None, or a tuple with one for each argument; for an argument
+            without modules also what `jax.vmap` takes.
         out_axes: As for `jax.vmap`.
+
+    Returns:
+        A layer if `f` is one, else a function.
 
     Raises:
         StateError: A module that is not mapped records something that is not a key.
+        StructureError: `in_axes` does not fit the arguments.
 
     Examples:
         >>> import rosin as rs
@@ -151,12 +213,11 @@ def vmap(
         (5, 4, 3)
     """
     expect_callable(subject="vmap", f=f)
+    if is_module(f):
+        return Vmap(f, tuple(in_axes) if isinstance(in_axes, list) else in_axes, out_axes)
 
     def mapped(*args: Any) -> Any:
-        axes = in_axes if isinstance(in_axes, (tuple, list)) else (in_axes,) * len(args)
-        if is_module(f):
-            return _mapped(lambda layer, *rest: layer(*rest), (f, *args), (None, *axes), out_axes)
-        return _mapped(f, args, tuple(axes), out_axes)
+        return _mapped(f, args, _expect_axes(in_axes, args), out_axes)
 
     return mapped
 
@@ -165,73 +226,69 @@ def _mapped(
     f: Callable[..., Any], args: tuple[Any, ...], axes: tuple[Any, ...], out_axes: Any
 ) -> Any:
     """Call `jax.vmap` and return the modules' new state through it."""
-    if len(axes) != len(args):
-        refuse(
-            StructureError,
-            subject="vmap",
-            expected=f"one entry of in_axes for each of {len(args)} arguments",
-            got=f"{len(axes)} entries",
-            fix="pass in_axes as an int, or as a tuple with one entry for each argument",
-        )
-    walked = list(walk_modules(args))
-    if not any(VISIT in module.__dict__ for _, module in walked):
-        return jax.vmap(f, in_axes=axes, out_axes=out_axes)(*args)
-    size = _size(args, axes)
-    broadcast = [axes[keys[0].idx] is None for keys, _ in walked]
-    spread, spread_axes, following = _with_own_keys(args, axes, size)
-    touched: list[set[str]] = [set() for _ in walked]
+    passage = Passage(args)
+    spread, spread_axes, following = _with_own_keys(args, axes, live=passage.live)
+    owners = [axes[keys[0].idx] for keys, _ in walk_modules(args)]
+    touched: list[set[str]] = [set() for _ in owners]
 
     def run(*inner: Any) -> tuple[Any, list[PyTree]]:
-        before = buffers_of(inner)
-        result, state = nested(args, lambda copy: f(*copy))(inner)
-        for index, (old, new) in enumerate(zip(before, state, strict=True)):
-            changed = {name for name in new if new[name] is not old[name]}
-            if broadcast[index]:
-                _expect_only_keys(walked[index][1], {n: old[n] for n in changed})
-                touched[index], state[index] = changed, {}
+        before = buffers_of([module for _, module in walk_modules(inner)])
+        result, state = passage.call(inner, lambda copy: f(*copy))
+        for index, values in enumerate(state):
+            if owners[index] is None:
+                touched[index] = _changed(before[index], values)
+                _expect_only_keys(passage.modules[index], before[index], touched[index])
+                state[index] = {}
         return result, state
 
-    result, state = jax.vmap(run, in_axes=spread_axes, out_axes=(out_axes, 0))(*spread)
+    state_axes = [axis or 0 for axis in owners] if passage.live else []
+    result, state = jax.vmap(run, spread_axes, (out_axes, state_axes))(*spread)
     for index, (_, module) in enumerate(walk_modules(following)):
-        if broadcast[index]:
+        if touched[index]:
             state[index] = {name: module.__dict__[name] for name in touched[index]}
-    absorb(args, state)
+    passage.absorb(state)
     return result
 
 
 def _with_own_keys(
-    args: tuple[Any, ...], axes: tuple[Any, ...], size: int
-) -> tuple[list[Any], tuple[Any, ...], tuple[Any, ...]]:
-    """Give every index keys of its own where an argument is not mapped.
+    args: tuple[Any, ...], axes: tuple[Any, ...], *, live: bool
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
+    """Give every index random keys of its own where a module is not mapped.
 
-    Returns the arguments with such keys split, their axes, and the arguments with the
-    keys that come next.
+    Returns the arguments with the keys of such modules split, their axes, and the
+    arguments with the keys that come next.
     """
-    spread: list[Any] = []
-    spread_axes: list[Any] = []
-    following: list[Any] = []
-    for arg, axis in zip(args, axes, strict=True):
+    size = _size(args, axes)
+
+    def split(arg: Any, axis: Any) -> tuple[Any, Any, Any]:
         leaves, structure = jax.tree.flatten(arg)
-        if axis is not None:
-            triples = [(leaf, None, leaf) for leaf in leaves]
-        else:
-            triples = [_own_keys(leaf, size) for leaf in leaves]
-        spread.append(structure.unflatten([leaf for leaf, _, _ in triples]))
-        inner_axes = structure.unflatten([inner for _, inner, _ in triples])
-        spread_axes.append(inner_axes if axis is None else axis)
-        following.append(structure.unflatten([leaf for _, _, leaf in triples]))
-    return spread, tuple(spread_axes), tuple(following)
+        places = zip(slots(structure), leaves, strict=True)
+        own = [live and axis is None and slot.buffer and is_key(leaf) for slot, leaf in places]
+        if not any(own):
+            return arg, axis, arg
+        pairs = list(zip(own, leaves, strict=True))
+        keys = [split_each(leaf, size + 1) if is_own else leaf for is_own, leaf in pairs]
+        first = [leaf[:size] if is_own else leaf for is_own, leaf in zip(own, keys, strict=True)]
+        last = [leaf[size] if is_own else leaf for is_own, leaf in zip(own, keys, strict=True)]
+        inner_axes = structure.unflatten([0 if is_own else None for is_own in own])
+        return structure.unflatten(first), inner_axes, structure.unflatten(last)
+
+    parts = [split(arg, axis) for arg, axis in zip(args, axes, strict=True)]
+    spread, spread_axes, following = zip(*parts, strict=True) if parts else ((), (), ())
+    return spread, spread_axes, following
 
 
-def _own_keys(leaf: Any, size: int) -> tuple[Any, int | None, Any]:
-    if not is_key(leaf):
-        return leaf, None, leaf
-    keys = split_each(leaf, size + 1)
-    return keys[:size], 0, keys[size]
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Name the buffers that hold other arrays than before."""
+
+    def arrays(value: Any) -> list[int]:
+        return [id(leaf) for leaf in jax.tree.leaves(value)]
+
+    return {name for name in after if arrays(after[name]) != arrays(before[name])}
 
 
-def _expect_only_keys(module: Module, changed: dict[str, Any]) -> None:
-    others = sorted(name for name, value in changed.items() if not is_key(value))
+def _expect_only_keys(module: Module, buffers: dict[str, Any], names: set[str]) -> None:
+    others = sorted(n for n in names if not all(map(is_key, jax.tree.leaves(buffers[n]))))
     if others:
         refuse(
             StateError,
@@ -242,17 +299,50 @@ def _expect_only_keys(module: Module, changed: dict[str, Any]) -> None:
         )
 
 
+def _expect_axes(in_axes: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return one entry of `in_axes` for each argument."""
+    axes = tuple(in_axes) if isinstance(in_axes, (tuple, list)) else (in_axes,) * len(args)
+    if len(axes) != len(args):
+        refuse(
+            StructureError,
+            subject="vmap",
+            expected=f"one entry of in_axes for each of {len(args)} arguments",
+            got=f"{len(axes)} entries",
+            fix="pass in_axes as an int, or as a tuple with one entry for each argument",
+        )
+    for axis, arg in zip(axes, args, strict=True):
+        if axis is not None and not is_whole(axis) and any(walk_modules(arg)):
+            refuse(
+                StructureError,
+                subject="vmap",
+                expected="in_axes of a module to be a whole number or None",
+                got=shown(axis),
+                fix="map all arrays of the module over one axis, or none of them",
+            )
+    return axes
+
+
 def _size(args: tuple[Any, ...], axes: tuple[Any, ...]) -> int:
-    for arg, axis in zip(args, axes, strict=True):
-        for leaf in jax.tree.leaves(arg) if isinstance(axis, int) else ():
-            return jnp.shape(leaf)[axis]
-    return refuse(
-        StructureError,
-        subject="vmap",
-        expected="at least one argument with an int in in_axes",
-        got=shown(axes),
-        fix="map at least one argument, for example in_axes=(None, 0)",
-    )
+    """Return the length of the first axis that is mapped."""
+    lengths: list[int] = []
+
+    def measure(axis: int | None, part: Any) -> None:
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(part)] if axis is not None else []
+        lengths.extend(s[axis] for s in shapes if axis is not None and -len(s) <= axis < len(s))
+
+    jax.tree.map(measure, axes, args, is_leaf=lambda node: node is None)
+    if not lengths:
+        refuse(
+            StructureError,
+            subject="vmap",
+            expected="at least one array with an axis to map",
+            got=f"in_axes {shown(axes)}",
+            fix="map at least one argument, for example in_axes=(None, 0)",
+        )
+    return lengths[0]
+
+
+# --- what may be transformed --------------------------------------------------------------
 
 
 def _expect_module(layer: object, *, subject: str) -> None:
@@ -268,16 +358,15 @@ def _expect_module(layer: object, *, subject: str) -> None:
 
 def _expect_equal_build(first: Module, layer: Module, index: int) -> None:
     a, b = jax.tree.structure(first), jax.tree.structure(layer)
-    shapes_a = [shown(leaf) for leaf in jax.tree.leaves(first)]
-    shapes_b = [shown(leaf) for leaf in jax.tree.leaves(layer)]
-    if a == b and shapes_a == shapes_b:
+    shapes_a, shapes_b = map(shown, jax.tree.leaves(first)), map(shown, jax.tree.leaves(layer))
+    pairs = zip(slots(a), shapes_a, shapes_b, strict=False) if a == b else ()
+    unequal = [slot.path for slot, x, y in pairs if x != y]
+    if a == b and not unequal:
         return
-    paths = [slot.path for slot in slots(a)] if a == b else []
-    unequal = [p for p, x, y in zip(paths, shapes_a, shapes_b, strict=False) if x != y]
     refuse(
         StructureError,
         subject="scan_layers",
-        expected=f"layer {index} to be built like layer 0, {first!r}"[:160],
-        got=f"{layer!r}"[:80] + (f", other at {', '.join(unequal)}" if unequal else ""),
+        expected=f"layer {index} to be built like layer 0, {shown(first)}",
+        got=shown(layer) + (f", other at {', '.join(unequal)}" if unequal else ""),
         fix="use equal blocks, with equal sizes and the same functions; put others in a Chain",
     )

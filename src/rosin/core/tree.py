@@ -2,18 +2,20 @@
 """What is done to a model as a whole: split it, list it, flatten it, change it, freeze it."""
 
 import functools
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import GetAttrKey, PyTreeDef
+from jax.tree_util import GetAttrKey
 
 from rosin.core.declare import Marks, marks_of, set_marks
 from rosin.core.locate import is_module, walk_modules
 from rosin.core.module import Module
-from rosin.core.paths import KeyPath, parse_path, path_string
-from rosin.core.types import Array, PyTree
+from rosin.core.paths import KeyPath, matches, parse_path, path_string
+from rosin.core.types import Array, PyTree, Structure
 from rosin.core.validation import refuse
 from rosin.errors import DtypeError, ShapeError, StructureError, shown
 
@@ -29,7 +31,7 @@ class Slot(NamedTuple):
 
 
 @functools.lru_cache(maxsize=512)
-def slots(structure: PyTreeDef) -> tuple[Slot, ...]:
+def slots(structure: Structure) -> tuple[Slot, ...]:
     """Describe every leaf of a structure, in JAX's order."""
     numbered = structure.unflatten(list(range(structure.num_leaves)))
     return tuple(_slots(numbered, (), buffer=False, frozen=False))
@@ -59,6 +61,10 @@ def is_trainable(slot: Slot, leaf: Any) -> bool:
     """Tell whether a leaf is a parameter: declared so, not frozen, of a float dtype."""
     if slot.buffer or slot.frozen:
         return False
+    return _is_float(leaf)
+
+
+def _is_float(leaf: Any) -> bool:
     dtype = getattr(leaf, "dtype", None)
     return dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
 
@@ -105,8 +111,8 @@ def partition(tree: M, keep: Callable[[str, Any], bool] | None = None) -> tuple[
     Examples:
         >>> import rosin as rs
         >>> parameters, state = rs.partition(rs.BatchNorm(2))
-        >>> state
-        BatchNorm(2)
+        >>> parameters.running_mean, state.scale
+        (None, None)
         >>> [leaf.shape for leaf in jax.tree.leaves(parameters)]
         [(2,), (2,)]
     """
@@ -122,10 +128,30 @@ def partition(tree: M, keep: Callable[[str, Any], bool] | None = None) -> tuple[
 
 
 def combine(first: M, second: M) -> M:
-    """Undo `partition`: take each leaf from the tree that has it."""
-    return jax.tree.map(
-        lambda a, b: b if a is None else a, first, second, is_leaf=lambda x: x is None
+    """Undo `partition`: take each leaf from the tree that has it.
+
+    Raises:
+        StructureError: The trees are not built alike, or both have a leaf at one place.
+    """
+    ours, structure = jax.tree.flatten(first, is_leaf=_is_none)
+    theirs, other = jax.tree.flatten(second, is_leaf=_is_none)
+    clash = structure != other or any(
+        a is not None and b is not None for a, b in zip(ours, theirs, strict=True)
     )
+    if clash:
+        refuse(
+            StructureError,
+            subject="combine",
+            expected="two trees built alike, each with None where the other has a leaf",
+            got=f"{shown(first)} and {shown(second)}",
+            fix="pass the two trees that rs.partition returned, or changed copies of them",
+        )
+    pairs = zip(ours, theirs, strict=True)
+    return structure.unflatten([b if a is None else a for a, b in pairs])
+
+
+def _is_none(node: object) -> bool:
+    return node is None
 
 
 @overload
@@ -168,30 +194,36 @@ def destructure(model: M) -> tuple[Array, Callable[[Array], M]]:
     split = Split(model)
     shapes = [leaf.shape for leaf in split.trained]
     dtypes = [leaf.dtype for leaf in split.trained]
-    ends: list[int] = []
-    for leaf in split.trained:
-        ends.append((ends[-1] if ends else 0) + leaf.size)
-    common = functools.reduce(jnp.promote_types, dtypes, dtypes[0]) if dtypes else jnp.float32
+    with jax.numpy_dtype_promotion("standard"):
+        common = functools.reduce(jnp.promote_types, dtypes) if dtypes else jnp.dtype("float32")
     parts = [leaf.ravel().astype(common) for leaf in split.trained]
     flat = jnp.concatenate(parts) if parts else jnp.zeros(0)
+    size = flat.size
+    ends = list(itertools.accumulate(math.prod(shape) for shape in shapes))[:-1]
 
     def rebuild(vector: Array) -> M:
-        if vector.shape != flat.shape:
+        if jnp.shape(vector) != (size,):
             refuse(
                 ShapeError,
                 subject="rebuild",
-                expected=f"a vector of shape {flat.shape}",
+                expected=f"a vector of shape ({size},)",
                 got=shown(vector),
                 fix="pass a vector as long as the one destructure returned",
             )
-        pieces = jnp.split(vector, ends[:-1]) if ends else []
+        pieces = jnp.split(jnp.asarray(vector), ends) if shapes else []
         leaves = [
-            piece.reshape(shape).astype(dtype)
+            _as_dtype(piece, dtype).reshape(shape)
             for piece, shape, dtype in zip(pieces, shapes, dtypes, strict=True)
         ]
         return split.join(leaves, split.rest)
 
     return flat, rebuild
+
+
+def _as_dtype(piece: Array, dtype: Any) -> Array:
+    """Convert; of a complex number that was real the real part is taken."""
+    real = jnp.iscomplexobj(piece) and not jnp.issubdtype(dtype, jnp.complexfloating)
+    return (piece.real if real else piece).astype(dtype)
 
 
 def modules(tree: PyTree) -> dict[str, Module]:
@@ -296,7 +328,8 @@ def _with_frozen(
             for path, pattern in patterns.items():
                 if _covers(pattern, (*keys, GetAttrKey(name))):
                     chosen.add(name)
-                    missed.discard(path)
+                    if _holds_parameters(module, name):
+                        missed.discard(path)
         old = marks_of(module)
         return old._replace(frozen=change(old.frozen, frozenset(chosen)))
 
@@ -306,8 +339,8 @@ def _with_frozen(
         refuse(
             StructureError,
             subject=subject,
-            expected="paths of modules or of their fields",
-            got=", ".join(sorted(map(repr, missed))),
+            expected="paths of modules or of their fields, with parameters inside",
+            got=", ".join(map(shown, sorted(missed))),
             fix="use a path such as rs.modules(model) lists",
             details=(f"modules: {listed[:400]}",),
         )
@@ -316,100 +349,12 @@ def _with_frozen(
 
 def _covers(pattern: KeyPath, keys: KeyPath) -> bool:
     """Tell whether a pattern names a path or something around it."""
-    return len(pattern) <= len(keys) and all(
-        p == k or (getattr(p, "idx", None) == "*" and hasattr(k, "idx"))
-        for p, k in zip(pattern, keys, strict=False)
-    )
+    return len(pattern) <= len(keys) and all(map(matches, pattern, keys))
 
 
-# --- surgery --------------------------------------------------------------------------
-
-
-class At(Generic[M]):
-    """One place of a tree; made by `at`."""
-
-    def __init__(self, tree: M, path: str) -> None:
-        self._tree = tree
-        self._path = path
-        self._keys = parse_path(path)
-
-    def get(self) -> Any:
-        """Return what stands at the place."""
-        found: list[Any] = []
-        _changed(self._tree, self._keys, lambda node: (found.append(node), node)[1], self._path)
-        return found[0] if "[*]" not in self._path else found
-
-    def set(self, value: Any) -> M:
-        """Return a copy of the tree with `value` at the place."""
-        return _changed(self._tree, self._keys, lambda _: value, self._path)
-
-    def apply(self, function: Callable[[Any], Any]) -> M:
-        """Return a copy of the tree with `function` applied at the place."""
-        return _changed(self._tree, self._keys, function, self._path)
-
-
-def at(tree: M, path: str) -> At[M]:
-    """Name a place of a model, to read it or to build a changed copy.
-
-    Args:
-        tree: A model, or any tree of models.
-        path: Such as `"layers[1].weight"`; `[*]` stands for every index.
-
-    Raises:
-        StructureError: The path does not exist.
-
-    Examples:
-        >>> import rosin as rs
-        >>> model = rs.Chain(rs.Dense(2, 3), rs.Dense(3, 1))
-        >>> rs.at(model, "layers[1].bias").set(jnp.ones(1)).layers[1].bias
-        Array([1.], dtype=float32)
-    """
-    return At(tree, path)
-
-
-def _changed(node: Any, keys: KeyPath, function: Callable[[Any], Any], path: str) -> Any:
-    if not keys:
-        return function(node)
-    key, rest = keys[0], keys[1:]
-
-    def descend(child: Any) -> Any:
-        return _changed(child, rest, function, path)
-
-    name = getattr(key, "name", None)
-    if is_module(node) and name in type(node).declared.names:
-        return node.replace(**{name: descend(getattr(node, name))})
-    if hasattr(node, "_fields") and name in node._fields:
-        return node._replace(**{name: descend(getattr(node, name))})
-    index = getattr(key, "idx", None)
-    if isinstance(node, (tuple, list)) and index is not None:
-        chosen = range(len(node)) if index == "*" else [index]  # pyright: ignore[reportUnknownArgumentType]
-        if all(i < len(node) for i in chosen):  # pyright: ignore[reportUnknownArgumentType]
-            items = [descend(n) if i in chosen else n for i, n in enumerate(node)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-            return tuple(items) if type(node) is tuple else type(node)(*items) if hasattr(node, "_fields") else items
-    if isinstance(node, dict) and (name or getattr(key, "key", None)) in node:
-        chosen_key = name or key.key
-        return {k: descend(v) if k == chosen_key else v for k, v in node.items()}  # pyright: ignore[reportUnknownVariableType]
-    refuse(
-        StructureError,
-        subject="at",
-        expected=f"a path that exists; there is no {path_string((key,))} in {_kind(node)}",
-        got=shown(path),
-        fix=f"use one of: {_choices(node)}",
-    )
-
-
-def _kind(node: Any) -> str:
-    return shown(node) if hasattr(node, "shape") else f"the {type(node).__name__}"
-
-
-def _choices(node: Any) -> str:
-    if is_module(node):
-        return ", ".join(type(node).declared.names) or "(it has no fields)"
-    if isinstance(node, (tuple, list)):
-        return f"[0] to [{len(node) - 1}]" if node else "(it is empty)"  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(node, dict):
-        return ", ".join(map(str, node))  # pyright: ignore[reportUnknownArgumentType]
-    return "(nothing is inside)"
+def _holds_parameters(module: Module, name: str) -> bool:
+    leaves = jax.tree.leaves(module.__dict__[name])
+    return name not in type(module).declared.buffers and any(map(_is_float, leaves))
 
 
 def expect_trainable(split: Split[Any], *, subject: str) -> None:

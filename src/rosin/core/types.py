@@ -27,6 +27,9 @@ Key: TypeAlias = jax.Array
 PyTree: TypeAlias = Any
 """Any nesting of modules, tuples, lists, dicts, arrays and None."""
 
+Structure: TypeAlias = Any
+"""A `jax.tree_util.PyTreeDef`, which JAX does not offer as a type."""
+
 Activation: TypeAlias = Callable[[Array], Array]
 """An elementwise function."""
 

@@ -7,6 +7,7 @@ where in the model a subject stands and add the path to the message on its way o
 """
 
 import difflib
+import math
 import numbers
 from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, NoReturn
@@ -58,10 +59,10 @@ def expect_at_least(bound: int, *, subject: object, **named: object) -> None:
             )
 
 
-def expect_sizes(sizes: object, *, subject: object, name: str, bound: int = 1) -> None:
+def expect_sizes(sizes: Any, *, subject: object, name: str, bound: int = 1) -> None:
     """Refuse anything but a non-empty tuple of whole numbers of at least `bound`."""
     fits = isinstance(sizes, tuple) and len(sizes) > 0
-    if not fits or not all(is_whole(n) and n >= bound for n in sizes):  # pyright: ignore[reportUnknownVariableType, reportGeneralTypeIssues, reportUnknownArgumentType]
+    if not fits or not all(is_whole(n) and n >= bound for n in sizes):
         refuse(
             RangeError,
             subject=subject,
@@ -83,10 +84,11 @@ def expect_between(
     """Refuse anything but a real number in the interval; NaN is in no interval."""
     for name, value in named.items():
         real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        above = real and (value >= low if include_low else value > low)
-        below = real and (value <= high if include_high else value < high)
+        number: Any = value if real else math.nan
+        above = number >= low if include_low else number > low
+        below = number <= high if include_high else number < high
         if not (above and below):
-            interval = _interval(low, high, include_low, include_high)
+            interval = _interval(low, high, include_low=include_low, include_high=include_high)
             refuse(
                 RangeError,
                 subject=subject,
@@ -96,16 +98,18 @@ def expect_between(
             )
 
 
-def _interval(low: float, high: float, include_low: bool, include_high: bool) -> str:
+def _interval(low: float, high: float, *, include_low: bool, include_high: bool) -> str:
     above = f"of at least {low:g}" if include_low else f"above {low:g}"
     below = f"at most {high:g}" if include_high else f"below {high:g}"
-    return above if high == float("inf") else f"{above} and {below}"
+    if low == -math.inf:
+        return f"of {below}" if include_high else below
+    return above if high == math.inf else f"{above} and {below}"
 
 
 def expect_one_of(options: Collection[object], *, subject: object, **named: object) -> None:
     """Refuse a value that is not among the options, and name them."""
     for name, value in named.items():
-        if not any(value is option or value == option for option in options):
+        if not any(value is option or _same(value, option) for option in options):
             listed = ", ".join(map(repr, options))
             refuse(
                 RangeError,
@@ -114,6 +118,11 @@ def expect_one_of(options: Collection[object], *, subject: object, **named: obje
                 got=shown(value),
                 fix=f"pass {name}={next(iter(options))!r}{suggestion(value, options)}",
             )
+
+
+def _same(value: object, option: object) -> bool:
+    """Compare plain values; True is no 1, and arrays are not asked."""
+    return isinstance(value, (str, int, float)) and type(value) is type(option) and value == option
 
 
 def expect_callable(*, subject: object, **named: object) -> None:
@@ -290,7 +299,7 @@ def expect_scalar_loss(loss: Any, *, subject: str) -> None:
         )
 
 
-def expect_state(ok: bool, *, subject: object, expected: str, got: str, fix: str) -> None:
+def expect_state(ok: object, *, subject: object, expected: str, got: str, fix: str) -> None:
     """Refuse a call that comes at the wrong moment."""
     if not ok:
         refuse(StateError, subject=subject, expected=expected, got=got, fix=fix)

@@ -2,14 +2,13 @@
 """Models and other trees on disk: every array under its path, nothing that names code.
 
 The file is plain safetensors. What is no array (numbers, texts, the kind of a random key)
-stands as JSON in the header's metadata under the name `rosin`.
+stands in its metadata, as `rosin.files.notes` writes and reads it.
 """
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,25 +17,19 @@ import numpy as np
 from rosin.core.paths import path_string
 from rosin.core.random import is_key
 from rosin.core.sharing import expect_settled
-from rosin.core.validation import refuse
-from rosin.errors import FileError, StructureError, shortened, shown
-from rosin.files.tensors import TensorFile, read_tensors, write_tensors
+from rosin.core.validation import expect_kind, refuse
+from rosin.errors import StructureError, shortened, shown
+from rosin.files import notes as noted
+from rosin.files.notes import Notes
+from rosin.files.tensors import read_tensors, write_tensors
 from rosin.limits import Limits
 
 T = TypeVar("T")
 
-NOTES = "rosin"
-VERSION = 1
 ROOT = "(root)"
 MAX_LISTED = 20
+MAX_INT_BITS = 4096  # Python itself reads no more than 4 300 digits back
 _DEFAULT = Limits()
-
-
-class _Notes(NamedTuple):
-    """What a file says beside its arrays."""
-
-    keys: dict[str, str]
-    values: dict[str, Any]
 
 
 def save(
@@ -60,31 +53,26 @@ def save(
     Examples:
         >>> import tempfile, rosin as rs
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     rs.save(f"{folder}/model.safetensors", {"model": rs.Dense(2, 3), "step": 10})
+        ...     rs.save(f"{folder}/model.safetensors", {"scales": (jnp.ones(2),), "step": 10})
         ...     list(rs.load_arrays(f"{folder}/model.safetensors"))
-        ['model.bias', 'model.weight']
+        ['scales[0]']
     """
     expect_settled(tree, subject="save")
+    given = _expect_metadata(metadata)
     arrays: dict[str, Any] = {}
-    notes = _Notes({}, {})
-    for name, leaf in _named(tree):
-        if is_key(leaf):
+    notes = Notes({}, {})
+    for name, leaf in _named(tree).items():
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            _expect_plain(name, leaf)
+        elif is_key(leaf):
             notes.keys[name] = str(jax.random.key_impl(leaf))
-            arrays[name] = np.asarray(jax.random.key_data(leaf))
-        elif hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
+            arrays[name] = jax.random.key_data(leaf)
+        elif _is_array(leaf):
             arrays[name] = leaf
-        elif isinstance(leaf, (bool, int, float, str)):
-            notes.values[name] = leaf
         else:
-            refuse(
-                StructureError,
-                subject="save",
-                expected=f"arrays, random keys, numbers and texts; {name} is none of them",
-                got=shown(leaf),
-                fix="leave it out, and build it again by code",
-            )
-    text = json.dumps({"version": VERSION, **notes._asdict()})
-    write_tensors(path, arrays, {**(metadata or {}), NOTES: text})
+            _expect_plain(name, leaf)
+            notes.values[name] = leaf
+    write_tensors(path, arrays, {**given, noted.NAME: noted.encode(notes)})
 
 
 def load(path: str | os.PathLike[str], like: T, *, limits: Limits = _DEFAULT) -> T:
@@ -100,7 +88,8 @@ def load(path: str | os.PathLike[str], like: T, *, limits: Limits = _DEFAULT) ->
         limits: Bounds on what is accepted.
 
     Returns:
-        A tree of the structure of `like` with the file's arrays.
+        A tree of the structure of `like` with the file's arrays: NumPy's where `like`
+        has those, JAX's elsewhere.
 
     Raises:
         FileError: The file breaks a rule of the format.
@@ -111,18 +100,29 @@ def load(path: str | os.PathLike[str], like: T, *, limits: Limits = _DEFAULT) ->
     Examples:
         >>> import tempfile, rosin as rs
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model = rs.Dense(2, 3)
-        ...     rs.save(f"{folder}/model.safetensors", model)
-        ...     rs.load(f"{folder}/model.safetensors", like=rs.Dense(2, 3)) == model
-        True
+        ...     rs.save(f"{folder}/model.safetensors", {"scale": jnp.arange(2.0), "step": 10})
+        ...     rs.load(f"{folder}/model.safetensors", like={"scale": jnp.zeros(2), "step": 0})
+        {'scale': Array([0., 1.], dtype=float32), 'step': 10}
     """
+    return load_with_metadata(path, like, limits=limits)[0]
+
+
+def load_with_metadata(
+    path: str | os.PathLike[str], like: T, *, limits: Limits = _DEFAULT
+) -> tuple[T, dict[str, str]]:
+    """Read a tree as `load` does, and the free-form text from the same opening of the file."""
     expect_settled(like, subject="load")
     file = read_tensors(path, limits=limits)
-    notes = _notes(path, file)
-    wanted = dict(_named(like))
+    notes = noted.decode(path, file, limits)
+    wanted = _named(like)
     _expect_alike(path, wanted, file.arrays, notes)
-    leaves = [_as_like(file, notes, name, leaf) for name, leaf in wanted.items()]
-    return jax.tree.structure(like).unflatten(leaves)
+    leaves = [
+        notes.values[name]
+        if name in notes.values
+        else _as_like(leaf, file.arrays[name], notes.keys.get(name))
+        for name, leaf in wanted.items()
+    ]
+    return jax.tree.structure(like).unflatten(leaves), _free(file.metadata)
 
 
 def load_arrays(
@@ -154,79 +154,80 @@ def load_metadata(path: str | os.PathLike[str], *, limits: Limits = _DEFAULT) ->
         LimitError: The file exceeds one of `limits`.
         OSError: The file cannot be opened.
     """
-    metadata = read_tensors(path, limits=limits).metadata
-    return {name: text for name, text in metadata.items() if name != NOTES}
+    return _free(read_tensors(path, limits=limits).metadata)
 
 
-def _named(tree: Any) -> list[tuple[str, Any]]:
+def _free(metadata: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in metadata.items() if name != noted.NAME}
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """List the leaves of a tree by path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(path_string(keys) or ROOT, leaf) for keys, leaf in leaves]
+    named = {path_string(keys) or ROOT: leaf for keys, leaf in leaves}
+    if len(named) < len(leaves):
+        refuse(
+            StructureError,
+            subject="the tree",
+            expected="a path of its own for each leaf",
+            got=f"{len(leaves)} leaves at {len(named)} paths",
+            fix="give the keys of a custom node texts that differ",
+        )
+    return named
 
 
-def _notes(path: str | os.PathLike[str], file: TensorFile) -> _Notes:
-    """Read Rosin's notes; a file of another program has none."""
-    text = file.metadata.get(NOTES)
-    if text is None:
-        return _Notes({}, {})
-    try:
-        read = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _bad_notes(path, "JSON", shown(str(error))) from error
-    match read:
-        case {"version": int(version), "keys": dict(keys), "values": dict(values)}:
-            if version != VERSION:
-                raise _bad_notes(path, f"format version {VERSION}", f"version {version}")
-            if not all(isinstance(kind, str) for kind in keys.values()):  # pyright: ignore[reportUnknownVariableType]
-                raise _bad_notes(path, "the kind of each random key as text", "other values")
-            return _Notes(keys, values)  # pyright: ignore[reportUnknownArgumentType]
-        case _:
-            raise _bad_notes(path, "an object with version, keys and values", shown(type(read)))
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
 
 
-def _bad_notes(path: str | os.PathLike[str], expected: str, got: str) -> FileError:
-    return FileError(
-        subject=_name(path),
-        where=f"metadata {NOTES!r}",
-        expected=expected,
-        got=got,
-        fix="read the file with the version of Rosin that wrote it, or use rs.load_arrays",
+def _expect_metadata(metadata: Any) -> Mapping[str, str]:
+    if metadata is None:
+        return {}
+    expect_kind(Mapping, subject="save", metadata=metadata)
+    if noted.NAME in metadata:
+        refuse(
+            StructureError,
+            subject="save",
+            expected=f"metadata under names other than {noted.NAME!r}, which Rosin uses itself",
+            got=f"a text for {noted.NAME!r}",
+            fix="choose another name for it",
+        )
+    return metadata
+
+
+def _expect_plain(name: str, leaf: Any) -> None:
+    """Refuse what would not come back as it is: subclasses, functions, endless numbers."""
+    if type(leaf) in (bool, float, str):
+        return
+    if type(leaf) is int and leaf.bit_length() <= MAX_INT_BITS:
+        return
+    refuse(
+        StructureError,
+        subject="save",
+        expected=f"arrays, random keys, numbers and texts; {shortened(name)} is none of them",
+        got=f"an int of {leaf.bit_length()} bits" if type(leaf) is int else shown(leaf),
+        fix="leave it out, and build it again by code",
     )
 
 
-def _name(path: str | os.PathLike[str]) -> str:
-    return shortened(repr(Path(path).name))
+# --- comparing -----------------------------------------------------------------------
 
 
 def _expect_alike(
     path: str | os.PathLike[str],
     wanted: dict[str, Any],
     arrays: dict[str, np.ndarray[Any, Any]],
-    notes: _Notes,
+    notes: Notes,
 ) -> None:
     """Compare tree and file as a whole, and refuse with every difference."""
-    stored = {**arrays, **notes.values}
-    differences = [
-        f"missing: {name} {shown(leaf)}" for name, leaf in wanted.items() if name not in stored
-    ]
-    differences += [
-        f"unexpected: {shortened(name)} {shown(stored[name])}"
-        for name in stored
-        if name not in wanted
-    ]
-    for name, leaf in wanted.items():
-        if name in stored:
-            expected, got = _described(leaf), _stored(name, stored[name], notes)
-            if expected != got:
-                differences.append(
-                    f"different: {name} is {got} in the file, {expected} in the tree"
-                )
+    differences = list(_differences(wanted, {**arrays, **notes.values}, notes.keys))
     if not differences:
         return
     more = len(differences) - MAX_LISTED
     listed = differences[:MAX_LISTED] + ([f"and {more} more"] if more > 0 else [])
     refuse(
         StructureError,
-        subject=_name(path),
+        subject=shortened(repr(Path(path).name)),
         expected="the arrays of the tree given as like",
         got=f"{len(differences)} that differ",
         fix="build like as the model was built that was saved; rs.load_arrays reads any file",
@@ -234,26 +235,56 @@ def _expect_alike(
     )
 
 
+def _differences(
+    wanted: dict[str, Any], stored: dict[str, Any], kinds: dict[str, str]
+) -> Iterator[str]:
+    for name, leaf in wanted.items():
+        if name not in stored:
+            yield f"missing: {name} {_described(leaf)}"
+    for name, value in stored.items():
+        if name not in wanted:
+            yield f"unexpected: {shortened(name)} {_found(value, kinds.get(name))}"
+            continue
+        leaf = wanted[name]
+        expected, got = _described(leaf), _found(value, kinds.get(name))
+        if expected != got:
+            yield f"different: {name} is {got} in the file, {expected} in the tree"
+        elif _is_narrowed(value) and not isinstance(leaf, (np.ndarray, np.generic)):
+            yield f"different: {name} is {got}, which JAX narrows unless jax_enable_x64 is set"
+
+
 def _described(leaf: Any) -> str:
-    if is_key(leaf):
-        impl = "" if isinstance(leaf, jax.ShapeDtypeStruct) else str(jax.random.key_impl(leaf))
-        return f"random key {impl or leaf.dtype.name} {leaf.shape}"
-    return shown(leaf) if hasattr(leaf, "dtype") else type(leaf).__name__
+    """Say what a leaf of the tree wants: a dtype and a shape, or a kind of number."""
+    return shown(leaf) if _is_array(leaf) else type(leaf).__name__
 
 
-def _stored(name: str, value: Any, notes: _Notes) -> str:
-    if name in notes.keys and hasattr(value, "dtype"):
-        return f"random key {notes.keys[name]} {value.shape[:-1]}"
-    return shown(value) if hasattr(value, "dtype") else type(value).__name__
+def _found(value: Any, kind: str | None) -> str:
+    """Say what the file has, in the same words."""
+    if kind is None:
+        return _described(value)
+    try:
+        one = jax.eval_shape(lambda: jax.random.key(0, impl=kind))
+    except ValueError:  # not a kind that this version of JAX knows
+        return f"a random key of kind {shown(kind)}"
+    data = jax.eval_shape(jax.random.key_data, one)
+    batch = value.shape[: value.ndim - data.ndim]
+    if (value.dtype, value.shape) != (data.dtype, (*batch, *data.shape)):
+        return f"{shown(value)} as a random key of kind {shown(kind)}"
+    return shown(jax.ShapeDtypeStruct(batch, one.dtype))
 
 
-def _as_like(file: TensorFile, notes: _Notes, name: str, leaf: Any) -> Any:
+def _is_narrowed(value: Any) -> bool:
+    return _is_array(value) and jax.dtypes.canonicalize_dtype(value.dtype) != value.dtype
+
+
+def _as_like(leaf: Any, stored: np.ndarray[Any, Any], kind: str | None) -> Any:
     """Make the leaf that stands for `leaf`, with memory of its own."""
-    if name in notes.values:
-        return notes.values[name]
-    stored = file.arrays[name]
-    if name in notes.keys:
-        return jax.random.wrap_key_data(jnp.array(stored), impl=notes.keys[name])
-    if getattr(leaf, "weak_type", False):
+    if kind is not None:
+        return jax.random.wrap_key_data(jnp.array(stored), impl=kind)
+    if isinstance(leaf, np.ndarray):
+        return np.array(stored)
+    if isinstance(leaf, np.generic):
+        return stored[()]
+    if stored.ndim == 0 and getattr(leaf, "weak_type", False):
         return jnp.asarray(stored.item())
     return jnp.array(stored)

@@ -192,7 +192,7 @@ def _row(x: Array) -> tuple[Array, Array, Array]:
 @jax.custom_jvp
 @jax.jit
 def binary_cross_entropy(x: Array, y: Array) -> Array:
-    """Compute `-y log σ(x) - (1 - y) log σ(-x)` of each entry.
+    """Compute `-y log sigmoid(x) - (1 - y) log sigmoid(-x)` of each entry.
 
     Examples:
         >>> binary_cross_entropy(jnp.array([0.0, 20.0]), jnp.array([0.0, 1.0]))
@@ -222,7 +222,7 @@ binary_cross_entropy.defjvp(_binary_cross_entropy_rule, symbolic_zeros=True)
 @jax.custom_jvp
 @jax.jit
 def _binary_slope(x: Array, y: Array) -> Array:
-    """Compute σ(x) - y without cancelling: near 0 if y is near 1/2, far out if 0 or 1."""
+    """Compute sigmoid(x) - y; nothing cancels near 0 if y = 1/2, or far out if 0 or 1."""
     n = jnp.exp(-jnp.abs(x))
     small = n / (1 + n)
     far = jnp.where(x < 0, small - y, (1 - y) - small)

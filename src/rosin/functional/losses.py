@@ -8,9 +8,9 @@ equal shape; nothing is broadcast.
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import (
@@ -34,9 +34,7 @@ Reduction: TypeAlias = Callable[[Array], Array] | None
 """Makes one number of many, such as `jnp.mean`; None keeps them."""
 
 
-def mse(
-    prediction: ArrayLike, target: ArrayLike, *, reduction: Reduction = jnp.mean
-) -> Array:
+def mse(prediction: ArrayLike, target: ArrayLike, *, reduction: Reduction = jnp.mean) -> Array:
     r"""Compute the mean squared error.
 
     $$\ell = |\hat y - y|^2$$
@@ -198,7 +196,7 @@ def _expect_labels(labels: Any, logits: Array, *, subject: str) -> None:
             got=f"labels {shown(labels)} and logits {shown(logits)}",
             fix="drop the class axis of the labels, or pass probabilities as float32",
         )
-    if isinstance(labels, jax.core.Tracer) or 0 in jnp.shape(labels):
+    if isinstance(labels, Tracer) or 0 in jnp.shape(labels):
         return
     if not getattr(labels, "is_fully_addressable", True):  # parts are on other hosts
         return

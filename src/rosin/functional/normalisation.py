@@ -75,8 +75,8 @@ def layer_norm(
         ShapeError: A sample is empty, or `scale` or `shift` has another shape than one.
 
     Examples:
-        >>> layer_norm(jnp.array([[1.0, 3.0]]), jnp.ones(2), jnp.array([0.0, 5.0])).round(3)
-        Array([[-1.,  6.]], dtype=float32)
+        >>> layer_norm(jnp.array([[1.0, 3.0]]), jnp.array([2.0, 4.0])).round(3)
+        Array([[-2.,  4.]], dtype=float32)
 
     Source:
         Ba, Kiros & Hinton 2016.
@@ -208,9 +208,11 @@ def _normalised(
 ) -> tuple[Array, Array, Array]:
     centred, mean, scale = scaled_deviations(x, axes, subject=subject)
     variance = jnp.mean(centred * centred, axes, keepdims=True)
+    square = variance + epsilon * scale * scale
     # The derivative of rsqrt is finite down to this bound, which only constant data reach.
     smallest = 2.0 ** (int(jnp.finfo(centred.dtype).minexp) * 2 // 3)
-    inverse = lax.rsqrt(jnp.maximum(variance + epsilon * scale * scale, smallest))
+    usual = square > smallest
+    inverse = jnp.where(usual, lax.rsqrt(jnp.where(usual, square, 1)), smallest**-0.5)
     return centred * inverse, mean / scale, variance / scale / scale
 
 
@@ -229,9 +231,7 @@ def _affine(
     return y
 
 
-def _along(
-    a: ArrayLike, x: Array, axes: tuple[int, ...], *, subject: object, name: str
-) -> Array:
+def _along(a: ArrayLike, x: Array, axes: tuple[int, ...], *, subject: object, name: str) -> Array:
     """Lay an array along some axes of `x`, or refuse its shape."""
     a = real_array(a, subject=subject, name=name)
     sizes = tuple(x.shape[axis] for axis in axes)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the other functions compute with: dtypes, axes, and moments that stay exact."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from rosin.core.types import Array, ArrayLike
@@ -49,10 +51,8 @@ def at_least_float32(*arrays: Array) -> Any:
         >>> at_least_float32(jnp.ones(2, jnp.float16), jnp.ones(2, jnp.bfloat16))
         dtype('float32')
     """
-    dtype = jnp.dtype(jnp.float32)
-    for array in arrays:
-        dtype = jnp.promote_types(dtype, array.dtype)
-    return dtype
+    # NumPy's promotion: that of JAX can be set to refuse.
+    return functools.reduce(np.promote_types, (a.dtype for a in arrays), np.dtype(np.float32))
 
 
 def expand_axes(axes: int | tuple[int, ...], rank: int, *, subject: object) -> tuple[int, ...]:

@@ -35,8 +35,8 @@ def dropout(
 
     Examples:
         >>> dropout(jnp.ones((2, 3)), 0.5, jax.random.key(1), axes=0)
-        Array([[0., 0., 0.],
-               [2., 2., 2.]], dtype=float32)
+        Array([[2., 2., 2.],
+               [0., 0., 0.]], dtype=float32)
 
     Source:
         Srivastava et al. 2014, section 4, with the scale in training; Flux.jl `dropout`.

@@ -6,6 +6,7 @@ from typing import Any, overload
 
 import jax
 
+from rosin.core.display import function_name
 from rosin.core.locate import is_module
 from rosin.core.module import Module
 from rosin.core.types import Static
@@ -21,6 +22,10 @@ class Function(Module):
     def __call__(self, *args: Any) -> Any:
         """Call the function."""
         return self.function(*args)
+
+    def __repr__(self) -> str:
+        """Show the function's name, as a container shows it."""
+        return function_name(self.function)
 
 
 def as_layer(layer: Any, *, subject: str) -> Any:

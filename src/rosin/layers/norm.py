@@ -20,8 +20,11 @@ from rosin.core.validation import (
 )
 from rosin.errors import ShapeError, shown
 from rosin.functional.activations import identity
-from rosin.functional.normalisation import batch_norm, layer_norm
-from rosin.functional.numerics import mean_and_variance
+from rosin.functional.normalisation import (
+    batch_norm,
+    batch_norm_with_statistics,
+    layer_norm,
+)
 from rosin.layers.inputs import as_input
 
 
@@ -101,29 +104,33 @@ class BatchNorm(Module):
         expect_last_axis(x, self.channels, subject=self, argument="channels")
         mean, variance = self.running_mean, self.running_variance
         if self.training or mean is None or variance is None:
-            mean, variance = self._statistics(x)
-        y = batch_norm(x, mean, variance, self.scale, self.shift, epsilon=self.epsilon)
+            return self.activation(self._batch_normalised(x))
+        y = batch_norm(
+            x, mean, variance, self.scale, self.shift, epsilon=self.epsilon, subject=self
+        )
         return self.activation(y)
 
-    def _statistics(self, x: Array) -> tuple[Array, Array]:
-        """Compute the batch's statistics, and in training move the running ones."""
+    def _batch_normalised(self, x: Array) -> Array:
+        """Normalise with the batch's own statistics, and in training move the running ones."""
         count = x.size // self.channels
-        if count < 2:  # noqa: PLR2004  the unbiased variance divides by count - 1
+        if count < 2:  # the unbiased variance divides by count - 1
             refuse(
                 ShapeError,
                 subject=self,
-                expected="at least 2 values for each channel in training",
+                expected="at least 2 values for each channel, to take a variance of",
                 got=f"{shown(x)}, which has {count}",
                 fix="use a larger batch, or pin the layer with rs.testmode",
             )
-        mean, variance = mean_and_variance(x, tuple(range(x.ndim - 1)), keepdims=False)
+        y, mean, variance = batch_norm_with_statistics(
+            x, self.scale, self.shift, epsilon=self.epsilon, subject=self
+        )
         if self.training and self.running_mean is not None and self.running_variance is not None:
             unbiased = variance * (count / (count - 1))
             self.record(
                 running_mean=_moved(self.running_mean, mean, self.momentum),
                 running_variance=_moved(self.running_variance, unbiased, self.momentum),
             )
-        return mean, variance
+        return y
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the arguments that build this layer."""
@@ -211,7 +218,9 @@ class LayerNorm(Module):
                 f"sizes={x.shape[-rank:]}",
             )
         axes = tuple(range(-rank, 0))
-        y = layer_norm(x, self.scale, self.shift, axes=axes, epsilon=self.epsilon)
+        y = layer_norm(
+            x, self.scale, self.shift, axes=axes, epsilon=self.epsilon, subject=self
+        )
         return self.activation(y)
 
     def __rich_repr__(self) -> Iterator[Any]:

@@ -5,13 +5,15 @@ A rule holds its hyperparameters as data, so that changing one does not recompil
 mathematics is optax's. What applies a rule to a model stands in `update`.
 """
 
+import sys
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from rosin.core.module import Module
 from rosin.core.types import Array, Buffer, Static
@@ -42,35 +44,18 @@ class Rule(Module):
         """Build the optax transformation from the present hyperparameters."""
         raise NotImplementedError
 
-    def adjusted(self, **changes: Any) -> Any:
+    def adjusted(self, **changes: Any) -> Self:
         """Return the rule with other hyperparameters, checked as at construction."""
         expect_known(list(changes), list(self.ranges), subject=self, what="hyperparameters")
-        return self.replace(**self._numbers(changes))
+        return self.replace(**self._checked(changes))
 
     def _set(self, **hyperparameters: Any) -> None:
-        for name, number in self._numbers(hyperparameters).items():
+        for name, number in self._checked(hyperparameters).items():
             setattr(self, name, number)
 
     @classmethod
-    def _numbers(cls, values: dict[str, Any]) -> dict[str, Array]:
-        """Check hyperparameters and make them data.
-
-        As weakly typed arrays they take on the dtype of the parameters they meet.
-        """
-        made: dict[str, Array] = {}
-        for name, value in values.items():
-            bounds = cls.ranges[name]
-            number = value.item() if isinstance(value, (jax.Array, np.generic)) else value
-            expect_between(
-                bounds.low,
-                bounds.high,
-                subject=cls.__name__,
-                include_low=bounds.include_low,
-                include_high=False,
-                **{name: number},
-            )
-            made[name] = jnp.asarray(float(number))
-        return made
+    def _checked(cls, values: dict[str, Any]) -> dict[str, Array]:
+        return {name: _as_data(cls, name, value) for name, value in values.items()}
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the hyperparameters as numbers."""
@@ -78,9 +63,40 @@ class Rule(Module):
             yield name, _plain(getattr(self, name))
 
 
+def _as_data(rule: type[Rule], name: str, value: Any) -> Array:
+    """Check a hyperparameter and make it data, so that changing it compiles nothing again.
+
+    As a weakly typed number it takes on the dtype of the parameters it meets. Of a traced
+    one only the shape is known; if it turns out absurd, the guard of the step sees it.
+    """
+    dtype = jnp.result_type(float)
+    scalar = isinstance(value, (jax.Array, np.ndarray, np.generic)) and value.ndim == 0
+    if scalar and isinstance(value, Tracer):
+        return value.astype(dtype)
+    number: Any = value.item() if scalar else value
+    bounds = rule.ranges[name]
+    _expect_in(bounds, rule, name, number)
+    with np.errstate(over="ignore"):
+        stored = np.asarray(min(number, sys.float_info.max), dtype).item()
+    # What rounds to a forbidden bound is forbidden too: a beta2 of 1, an epsilon of 0.
+    _expect_in(bounds, rule, f"{name}, in {dtype},", stored)
+    return jnp.asarray(stored)
+
+
+def _expect_in(bounds: Range, rule: type[Rule], label: str, number: Any) -> None:
+    expect_between(
+        bounds.low,
+        bounds.high,
+        subject=rule.__name__,
+        include_low=bounds.include_low,
+        include_high=False,
+        **{label: number},
+    )
+
+
 def _plain(value: Any) -> Any:
     """Show a hyperparameter as the shortest number that is the same in its precision."""
-    concrete = isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
+    concrete = isinstance(value, jax.Array) and not isinstance(value, Tracer)
     return float(str(np.asarray(value))) if concrete and value.ndim == 0 else value
 
 
@@ -103,7 +119,7 @@ class Descent(Rule):
         Flux.jl `Descent`; `optax.sgd`.
     """
 
-    ranges: ClassVar = {"learning_rate": RATE}
+    ranges: ClassVar[dict[str, Range]] = {"learning_rate": RATE}
     learning_rate: Buffer[Array]
 
     def __init__(self, learning_rate: float = 0.1) -> None:
@@ -135,7 +151,7 @@ class Momentum(Rule):
         differs when the rate changes on the way.
     """
 
-    ranges: ClassVar = {"learning_rate": RATE, "momentum": DECAY}
+    ranges: ClassVar[dict[str, Range]] = {"learning_rate": RATE, "momentum": DECAY}
     learning_rate: Buffer[Array]
     momentum: Buffer[Array]
 
@@ -144,7 +160,7 @@ class Momentum(Rule):
 
     def transformation(self) -> optax.GradientTransformation:
         """Build `optax.sgd` with momentum."""
-        return optax.sgd(self.learning_rate, momentum=self.momentum)  # pyright: ignore[reportArgumentType]
+        return optax.sgd(self.learning_rate, momentum=self.momentum)
 
 
 class Adam(Rule):
@@ -172,7 +188,7 @@ class Adam(Rule):
         Kingma & Ba 2015, algorithm 1; `optax.adam`.
     """
 
-    ranges: ClassVar = {
+    ranges: ClassVar[dict[str, Range]] = {
         "learning_rate": RATE,
         "beta1": DECAY,
         "beta2": DECAY,
@@ -195,7 +211,7 @@ class Adam(Rule):
 
     def transformation(self) -> optax.GradientTransformation:
         """Build `optax.adam`."""
-        return optax.adam(self.learning_rate, b1=self.beta1, b2=self.beta2, eps=self.epsilon)  # pyright: ignore[reportArgumentType]
+        return optax.adam(self.learning_rate, b1=self.beta1, b2=self.beta2, eps=self.epsilon)
 
 
 class AdamW(Rule):
@@ -224,7 +240,7 @@ class AdamW(Rule):
         of 0.01 (Flux.jl: 0).
     """
 
-    ranges: ClassVar = {**Adam.ranges, "weight_decay": RATE}
+    ranges: ClassVar[dict[str, Range]] = {**Adam.ranges, "weight_decay": RATE}
     learning_rate: Buffer[Array]
     beta1: Buffer[Array]
     beta2: Buffer[Array]
@@ -250,20 +266,24 @@ class AdamW(Rule):
 
     def transformation(self) -> optax.GradientTransformation:
         """Build `optax.adamw`."""
-        return optax.adamw(  # pyright: ignore[reportUnknownMemberType]
+        return optax.adamw(
             self.learning_rate,
-            b1=self.beta1,  # pyright: ignore[reportArgumentType]
-            b2=self.beta2,  # pyright: ignore[reportArgumentType]
-            eps=self.epsilon,  # pyright: ignore[reportArgumentType]
-            weight_decay=self.weight_decay,  # pyright: ignore[reportArgumentType]
+            b1=self.beta1,
+            b2=self.beta2,
+            eps=self.epsilon,
+            weight_decay=self.weight_decay,
         )
 
 
 class Transformation(Rule):
     """Any optax transformation, taken as it is; it has no hyperparameters to adjust."""
 
-    optax: Static[optax.GradientTransformation]
+    given: Static[optax.GradientTransformation]
 
     def transformation(self) -> optax.GradientTransformation:
         """Return it."""
-        return self.optax
+        return self.given
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Show nothing: it has no name of its own."""
+        yield from ()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Applying a rule to a model: setup, update, adjust."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -9,16 +9,18 @@ import jax.numpy as jnp
 import optax
 
 from rosin.core.module import Module
+from rosin.core.paths import path_string
 from rosin.core.sharing import expect_settled
-from rosin.core.tree import Split, expect_trainable, slots
-from rosin.core.types import Buffer, PyTree, Static
+from rosin.core.tree import Split, expect_trainable
+from rosin.core.types import Buffer, PyTree, Shape, Static
 from rosin.core.validation import expect_kind, refuse
-from rosin.errors import StructureError, shown, shortened
+from rosin.errors import StructureError, shown
 from rosin.optimisers.rules import Rule, Transformation
 
 M = TypeVar("M")
 
 HALF_BYTES = 2
+MAX_LISTED = 8
 
 
 class OptimiserState(Module):
@@ -36,6 +38,7 @@ class OptimiserState(Module):
     rule: Buffer[Rule]
     state: Buffer[Any]
     paths: Static[tuple[str, ...]]
+    shapes: Static[tuple[Shape, ...]]
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the rule and the number of parameters."""
@@ -56,21 +59,22 @@ def setup(rule: Rule | optax.GradientTransformation, model: Any) -> OptimiserSta
 
     Examples:
         >>> import rosin as rs
-        >>> rs.setup(rs.Adam(1e-3), rs.Dense(2, 3)).rule.learning_rate
+        >>> rs.setup(rs.Adam(1e-3), jnp.ones(3)).rule.learning_rate
         Array(0.001, dtype=float32, weak_type=True)
 
     Source:
         Flux.jl `setup`.
     """
-    if isinstance(rule, optax.GradientTransformation):
-        rule = Transformation(rule)
-    expect_kind(Rule, subject="setup", rule=rule)
+    expect_kind((Rule, optax.GradientTransformation), subject="setup", rule=rule)
+    known = rule if isinstance(rule, Rule) else Transformation(rule)
     expect_settled(model, subject="setup")
     split = Split(model)
     expect_trainable(split, subject="setup")
-    wide = map(_wide, split.trained)
-    state = rule.transformation().init(dict(zip(split.paths, wide, strict=True)))
-    return OptimiserState(rule, state, tuple(split.paths))
+    shapes = tuple(leaf.shape for leaf in split.trained)
+    parameters = dict(zip(split.paths, map(_wide, split.trained), strict=True))
+    # Copied, because some rules begin with the parameters themselves as their state.
+    state = jax.tree.map(jnp.copy, known.transformation().init(parameters))
+    return OptimiserState(known, state, tuple(split.paths), shapes)
 
 
 def update(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState, M]:
@@ -93,35 +97,32 @@ def update(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserStat
         >>> rs.update(opt_state, jnp.ones(2), jnp.ones(2))[1]
         Array([0.5, 0.5], dtype=float32)
     """
-    expect_state(opt_state)
+    expect_opt_state(opt_state)
     _expect_gradient(model, grads)
-    return apply(opt_state, model, grads)
+    return _compiled(opt_state, strong(model), strong(grads))
 
 
-@jax.jit
 def apply(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState, M]:
-    """Take the step that `update` describes; the arguments are known to fit."""
+    """Take the step that `update` describes, traced; the gradient is known to fit."""
     split = Split(model)
     parameters = dict(zip(split.paths, split.trained, strict=True))
-    gradients = {
-        path: gradient
-        for path, gradient in zip(split.paths, _gradients(split, grads), strict=True)
-        if gradient is not None
-    }
-    _expect_covered(opt_state, gradients)
+    _expect_same_model(opt_state, model, parameters)
+    gradients = {path: _wide(g) for path, g in _by_path(grads).items() if g is not None}
+    if not gradients:
+        return opt_state, model
     live = {path: _wide(parameters[path]) for path in gradients}
     held = set(opt_state.paths) - set(live)
-    state = _without(opt_state.state, opt_state.paths, held)
-    steps, state = opt_state.rule.transformation().update(
-        {path: _wide(gradient) for path, gradient in gradients.items()}, state, live
-    )
-    moved = {
-        path: (live[path] + steps[path]).astype(parameters[path].dtype)  # pyright: ignore[reportIndexIssue]
-        for path in live
-    }
+    before = _without(opt_state.state, opt_state.paths, held)
+    steps: Any
+    steps, after = opt_state.rule.transformation().update(gradients, before, live)
+    after = jax.tree.map(jnp.asarray, after)
+    moved = {path: (live[path] + steps[path]).astype(parameters[path].dtype) for path in live}
     leaves = [moved.get(path, leaf) for path, leaf in parameters.items()]
-    state = _refilled(state, opt_state.state, opt_state.paths, held)
+    state = _refilled(after, opt_state.state, opt_state.paths, held)
     return opt_state.replace(state=state), split.join(leaves, split.rest)
+
+
+_compiled = jax.jit(apply)
 
 
 def adjust(opt_state: OptimiserState, **hyperparameters: float) -> OptimiserState:
@@ -137,14 +138,14 @@ def adjust(opt_state: OptimiserState, **hyperparameters: float) -> OptimiserStat
 
     Examples:
         >>> import rosin as rs
-        >>> opt_state = rs.setup(rs.Adam(1e-3), rs.Dense(2, 3))
+        >>> opt_state = rs.setup(rs.Adam(1e-3), jnp.ones(3))
         >>> rs.adjust(opt_state, learning_rate=1e-4).rule
         Adam(learning_rate=0.0001, beta1=0.9, beta2=0.999, epsilon=1e-08)
 
     Source:
         Flux.jl `adjust!`, which ignores names it does not know.
     """
-    expect_state(opt_state)
+    expect_opt_state(opt_state)
     if not hyperparameters:
         refuse(
             StructureError,
@@ -157,20 +158,32 @@ def adjust(opt_state: OptimiserState, **hyperparameters: float) -> OptimiserStat
 
 
 def _wide(leaf: Any) -> Any:
-    """Take half-precision numbers to float32, where squares and small sums survive."""
-    half = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.dtype.itemsize <= HALF_BYTES
-    return leaf.astype(jnp.float32) if half else leaf
+    """Take half-precision numbers to float32, where squares and small sums survive.
+
+    Either way the dtype is a fixed one afterwards: a weak one would not outlive a step.
+    """
+    array = jnp.asarray(leaf)
+    half = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize <= HALF_BYTES
+    return array.astype(jnp.float32 if half else array.dtype)
 
 
-def _gradients(split: Split[Any], grads: Any) -> list[Any]:
-    """List the gradient of each trained leaf, None where there is none."""
-    whole = _with_holes(split.only(split.trained))
-    pairs = zip(whole, _with_holes(grads), strict=True)
-    return [gradient for leaf, gradient in pairs if leaf is not None]
+def strong(tree: M) -> M:
+    """Fix the dtype of weakly typed leaves, which would be another one after a step."""
+    leaves, structure = jax.tree.flatten(tree)
+    if not any(getattr(leaf, "weak_type", False) for leaf in leaves):
+        return tree
+    return structure.unflatten(
+        [leaf.astype(leaf.dtype) if getattr(leaf, "weak_type", False) else leaf for leaf in leaves]
+    )
 
 
-def _with_holes(tree: PyTree) -> list[Any]:
-    return jax.tree.leaves(tree, is_leaf=lambda node: node is None)
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    """List the leaves of a tree, None included, by path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: node is None)
+    return {path_string(keys): leaf for keys, leaf in leaves}
+
+
+# --- state of some of the parameters ------------------------------------------------
 
 
 def _without(state: PyTree, paths: tuple[str, ...], held: set[str]) -> PyTree:
@@ -179,7 +192,7 @@ def _without(state: PyTree, paths: tuple[str, ...], held: set[str]) -> PyTree:
     def change(part: Any) -> Any:
         return {p: v for p, v in part.items() if p not in held} if isinstance(part, dict) else part
 
-    return jax.tree.map(change, state, is_leaf=_by_path(paths)) if held else state
+    return jax.tree.map(change, state, is_leaf=_is_part(paths)) if held else state
 
 
 def _refilled(new: PyTree, old: PyTree, paths: tuple[str, ...], held: set[str]) -> PyTree:
@@ -187,20 +200,23 @@ def _refilled(new: PyTree, old: PyTree, paths: tuple[str, ...], held: set[str]) 
     if not held:
         return new
     live = tuple(path for path in paths if path not in held)
-    old_parts = jax.tree.leaves(old, is_leaf=_by_path(paths))
-    new_parts, structure = jax.tree.flatten(new, is_leaf=_by_path(live))
+    old_parts = jax.tree.leaves(old, is_leaf=_is_part(paths))
+    new_parts, structure = jax.tree.flatten(new, is_leaf=_is_part(live))
+    pairs = zip(new_parts, old_parts, strict=True)
     return structure.unflatten(
-        [n | {path: o[path] for path in held} if isinstance(n, dict) else n
-         for n, o in zip(new_parts, old_parts, strict=True)]
+        [n | {p: o[p] for p in held} if isinstance(n, dict) else n for n, o in pairs]
     )
 
 
-def _by_path(paths: tuple[str, ...]) -> Callable[[Any], bool]:
+def _is_part(paths: tuple[str, ...]) -> Callable[[Any], bool]:
     names = set(paths)
     return lambda node: isinstance(node, dict) and node.keys() == names
 
 
-def expect_state(opt_state: object) -> None:
+# --- what fits together --------------------------------------------------------------
+
+
+def expect_opt_state(opt_state: object) -> None:
     """Refuse anything but what `setup` returns."""
     if isinstance(opt_state, OptimiserState):
         return
@@ -221,36 +237,58 @@ def _expect_gradient(model: Any, grads: Any) -> None:
             StructureError,
             subject="update",
             expected="the gradient alone, shaped like the model",
-            got=f"a tuple of {len(grads)}",  # pyright: ignore[reportUnknownArgumentType]
+            got=f"a tuple of {len(grads)}",
             fix="unpack it: loss, grads, model = rs.withgradient(...)",
         )
     split = Split(model)
-    parameters = dict(zip(split.paths, split.trained, strict=True))
-    leaves, structure = jax.tree.flatten(grads)
-    gradients = {slot.path: g for slot, g in zip(slots(structure), leaves, strict=True)}
-    wrong = [
-        f"{path or 'the model'}: {shown(g)} for {shown(parameters.get(path))}"
-        for path, g in gradients.items()
-        if path not in parameters or jnp.shape(g) != parameters[path].shape
+    wanted, given = _by_path(split.only(split.trained)), _by_path(grads)
+    wrong = [f"{_named(path)}: none" for path in wanted if path not in given]
+    wrong += [
+        f"{_named(path)}: {shown(g)} for {'a leaf that is not trained' if w is None else shown(w)}"
+        for path, g in given.items()
+        if not _fits(g, w := wanted.get(path))
     ]
-    if wrong or len(_with_holes(grads)) != len(_with_holes(model)):
+    if wrong or list(wanted) != list(given):
         refuse(
             StructureError,
             subject="update",
             expected="a gradient of the shape of each trainable leaf, and None elsewhere",
-            got=f"{len(wrong)} that differ" if wrong else shortened(repr(grads)),
+            got=f"{len(wrong)} that differ" if wrong else "leaves in other places",
             fix="pass what rs.gradient or rs.withgradient returned for this model",
-            details=tuple(wrong[:8]),
+            details=tuple(wrong[:MAX_LISTED]),
         )
 
 
-def _expect_covered(opt_state: OptimiserState, live: Iterable[str]) -> None:
-    new = [path for path in live if path not in opt_state.paths]
-    if new:
+def _named(path: str) -> str:
+    return path or "the model"
+
+
+def _fits(gradient: Any, parameter: Any) -> bool:
+    """Tell whether a gradient, or None in its place, can move a parameter."""
+    if gradient is None:
+        return True
+    if parameter is None or not hasattr(gradient, "dtype"):
+        return False
+    kinds = [jnp.iscomplexobj(gradient), jnp.iscomplexobj(parameter)]
+    floating = jnp.issubdtype(gradient.dtype, jnp.inexact)
+    return floating and gradient.shape == parameter.shape and kinds[0] == kinds[1]
+
+
+def _expect_same_model(opt_state: OptimiserState, model: Any, parameters: dict[str, Any]) -> None:
+    """Refuse a model with other parameters than `setup` saw; frozen ones count as there."""
+    there, known = _by_path(model), dict(zip(opt_state.paths, opt_state.shapes, strict=True))
+    wrong = [f"{_named(p)}: not trainable in setup" for p in parameters if p not in known]
+    wrong += [
+        f"{_named(path)}: {shown(there.get(path))}, and of shape {shape} in setup"
+        for path, shape in known.items()
+        if getattr(there.get(path), "shape", None) != shape
+    ]
+    if wrong:
         refuse(
             StructureError,
             subject="update",
-            expected="gradients of parameters that were trainable when setup was called",
-            got=f"{len(new)} others: {', '.join(new)[:60]}",
+            expected="the parameters that were trainable when setup was called",
+            got=f"a model that differs in {len(wrong)}",
             fix="call rs.setup again after rs.thaw or after changing the model",
+            details=tuple(wrong[:MAX_LISTED]),
         )

@@ -4,46 +4,45 @@
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rosin.core.validation import expect_at_least, expect_kind, expect_state, refuse
-from rosin.errors import StructureError, shown
-from rosin.files.models import load, load_metadata, save
+from rosin.errors import FileError, StructureError, shortened, shown
+from rosin.files.models import load_with_metadata, save
 from rosin.optimisers.update import OptimiserState
 
 METADATA = "training"
 
 
-@dataclasses.dataclass(kw_only=True)
-class Progressed:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
     """How far a run has come.
 
     Args:
         epoch: Epochs finished.
         step: Steps taken in all.
-        losses: Loss and number of examples of each finite step of the present epoch.
+        rows: The history: a row for each finished epoch.
+        examples: Examples of the present epoch in steps that were finite.
+        total_loss: The sum of their losses.
         skipped: Steps of the present epoch that were not finite.
+        seconds: Spent on the present epoch before the run was last resumed.
         position: The data's own state, after the last step taken.
     """
 
     epoch: int = 0
     step: int = 0
-    losses: list[tuple[float, int]] = dataclasses.field(default_factory=list)
+    rows: tuple[dict[str, float], ...] = ()
+    examples: int = 0
+    total_loss: float = 0.0
     skipped: int = 0
-    position: Mapping[str, int] | None = None
-
-    @property
-    def examples(self) -> int:
-        """Examples of the present epoch so far."""
-        return sum(count for _, count in self.losses)
+    seconds: float = 0.0
+    position: dict[str, Any] | None = None
 
     @property
     def mean_loss(self) -> float:
         """The mean loss over the examples of the present epoch."""
-        total = sum(loss * count for loss, count in self.losses)
-        return total / self.examples if self.examples else float("nan")
+        return self.total_loss / self.examples if self.examples else float("nan")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class Checkpoint:
 
     A checkpoint is one safetensors file, replaced as a whole: model, optimiser state,
     random keys, position in the data and history. It is written after each epoch and
-    when an exception, Ctrl-C included, ends the training.
+    when something ends the training early: an exception, Ctrl-C, or a non-finite step.
 
     Args:
         path: The file.
@@ -62,6 +61,7 @@ class Checkpoint:
 
     Raises:
         RangeError: `every_steps` is not at least 1.
+        StructureError: `path` is no path, `resume` no boolean.
 
     Examples:
         >>> Checkpoint("run.safetensors", every_steps=100).resume
@@ -75,25 +75,18 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         """Check the options."""
+        expect_kind((str, os.PathLike), subject="Checkpoint", path=self.path)
         if self.every_steps is not None:
             expect_at_least(1, subject="Checkpoint", every_steps=self.every_steps)
         expect_kind(bool, subject="Checkpoint", resume=self.resume)
-
-    @classmethod
-    def of(cls, given: "Checkpoint | str | os.PathLike[str] | None") -> "Checkpoint | None":
-        """Take a path as a checkpoint with default options."""
-        if given is None or isinstance(given, Checkpoint):
-            return given
-        expect_kind((str, os.PathLike), subject="train", checkpoint=given)
-        return cls(given)
 
     def is_due(self, step: int) -> bool:
         """Tell whether to save after this step."""
         return self.every_steps is not None and step % self.every_steps == 0
 
     def begin(
-        self, model: Any, opt_state: OptimiserState, data: Any, epochs: int
-    ) -> tuple[Any, OptimiserState, Progressed, list[dict[str, float]]] | None:
+        self, model: Any, opt_state: OptimiserState, data: Any
+    ) -> tuple[Any, OptimiserState, Done] | None:
         """Check that the run can be saved, and read what is to be resumed."""
         if not (hasattr(data, "state") and hasattr(data, "restore")):
             refuse(
@@ -105,6 +98,7 @@ class Checkpoint:
             )
         path = Path(self.path)
         if not path.exists():
+            self._expect_folder(path)
             return None
         expect_state(
             self.resume,
@@ -113,21 +107,85 @@ class Checkpoint:
             got=shown(path.name),
             fix="pass Checkpoint(path, resume=True) to go on from it, or another path",
         )
-        tree = load(path, like={"model": model, "opt_state": opt_state})
-        saved = json.loads(load_metadata(path)[METADATA])
-        done = Progressed(**saved["done"])
-        done.losses = [(loss, count) for loss, count in done.losses]
+        like = {"model": model, "opt_state": opt_state}
+        tree, metadata = load_with_metadata(path, like)
+        done = _decoded(metadata.get(METADATA, "null"), path.name)
         if done.position is not None:
             data.restore(done.position)
-        return tree["model"], tree["opt_state"], done, saved["history"]
+        return tree["model"], tree["opt_state"], done
 
-    def save(
-        self,
-        model: Any,
-        opt_state: OptimiserState,
-        done: Progressed,
-        rows: list[dict[str, float]],
-    ) -> None:
+    def save(self, model: Any, opt_state: OptimiserState, done: Done) -> None:
         """Replace the file."""
-        text = json.dumps({"done": dataclasses.asdict(done), "history": rows})
+        text = json.dumps(dataclasses.asdict(done))
         save(self.path, {"model": model, "opt_state": opt_state}, metadata={METADATA: text})
+
+    def _expect_folder(self, path: Path) -> None:
+        """Refuse now what would fail after the first epoch."""
+        expect_state(
+            path.parent.is_dir() and os.access(path.parent, os.W_OK),
+            subject="Checkpoint",
+            expected=f"a folder to write {shown(path.name)} into",
+            got="none that exists and can be written to",
+            fix="create the folder first",
+        )
+
+
+def as_checkpoint(given: object) -> Checkpoint | None:
+    """Take a path as a checkpoint with default options."""
+    if given is None or isinstance(given, Checkpoint):
+        return given
+    expect_kind((str, os.PathLike), subject="train", checkpoint=given)
+    return Checkpoint(cast("str | os.PathLike[str]", given))
+
+
+def _decoded(text: str, name: str) -> Done:
+    """Read what `Checkpoint.save` noted; foreign text is checked field by field."""
+    try:
+        noted = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _bad_note(name, f"a fault: {shown(str(error))}") from error
+    if not isinstance(noted, dict):
+        raise _bad_note(name, shown(noted) if noted is not None else "none")
+    fields = cast("dict[str, Any]", noted)
+    wrong = [key for key, fits in _FIELDS.items() if not fits(fields.get(key))]
+    wrong += [key for key in fields if key not in _FIELDS]
+    if wrong:
+        raise _bad_note(name, f"other values for {', '.join(map(shown, wrong))}")
+    fields["rows"] = tuple(fields["rows"])
+    return Done(**fields)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _are_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(row, dict) and all(map(_is_number, row.values())) for row in value
+    )
+
+
+_FIELDS = {
+    "epoch": _is_count,
+    "step": _is_count,
+    "rows": _are_rows,
+    "examples": _is_count,
+    "total_loss": _is_number,
+    "skipped": _is_count,
+    "seconds": _is_number,
+    "position": lambda value: value is None or isinstance(value, dict),
+}
+
+
+def _bad_note(name: str, got: str) -> FileError:
+    return FileError(
+        subject=shortened(repr(name)),
+        where=f"metadata {METADATA!r}",
+        expected="the notes of a training run that rs.train saved",
+        got=got,
+        fix="resume from a file that a Checkpoint wrote; rs.load reads other files",
+    )

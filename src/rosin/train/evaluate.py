@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from rosin.core.types import Array, PyTree
-from rosin.core.validation import expect_callable, refuse
+from rosin.core.validation import expect_callable, expect_kind, name_of, refuse
 from rosin.errors import ShapeError, StructureError, shown
-from rosin.train.step import SameCode, expect_examples, split_loss
+from rosin.train.samecode import SameCode
+from rosin.train.step import arguments_of, example_count, expect_batch, is_numeric, split_loss
 
 
 def evaluate(
@@ -24,26 +25,29 @@ def evaluate(
         data: Gives batches.
         functions: By name, called as `f(model, *batch)` for a tuple, else
             `f(model, batch)`; each returns a value for each example, or a mean over the
-            batch, which counts by the number of examples.
+            batch, which counts by the number of examples. Of a tuple the first entry is
+            taken, so that a loss with aux fits.
 
     Returns:
         The averages by name.
 
     Raises:
-        StructureError: The data gives no batch.
+        StructureError: The data gives no batch, or what is no batch.
         ShapeError: A function returns neither a number nor a value for each example.
 
     Examples:
         >>> import rosin as rs
         >>> batches = [(jnp.ones((3, 2)), jnp.array([0, 1, 1]))]
-        >>> hits = lambda m, x, y: m(x).argmax(-1) == y
-        >>> rs.evaluate(lambda x: x * jnp.array([0.0, 1.0]), batches, {"accuracy": hits})
+        >>> def accuracy(weight, x, y):
+        ...     return (x * weight).argmax(-1) == y
+        >>> rs.evaluate(jnp.array([0.0, 1.0]), batches, {"accuracy": accuracy})
         {'accuracy': 0.6666666865348816}
     """
-    expect_callable(subject="evaluate", **functions)
+    expect_functions(functions, subject="evaluate")
     keyed = tuple(map(SameCode, functions.values()))
     total, examples = [0.0] * len(keyed), 0
     for batch in data:
+        expect_batch(batch)
         count = example_count(batch)
         values = _averages(keyed, model, batch)
         total = [t + count * float(v) for t, v in zip(total, values, strict=True)]
@@ -59,29 +63,28 @@ def evaluate(
     return {name: t / examples for name, t in zip(functions, total, strict=True)}
 
 
+def expect_functions(functions: Mapping[str, object], *, subject: str) -> None:
+    """Refuse metrics that cannot be called."""
+    expect_kind(Mapping, subject=subject, metrics=functions)
+    for name, function in functions.items():
+        expect_callable(subject=subject, **{f"the metric {name}": function})
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _averages(functions: tuple[SameCode, ...], model: Any, batch: PyTree) -> list[Array]:
-    expect_examples(batch)
-    arguments = batch if isinstance(batch, tuple) else (batch,)
-    return [_average(f.function(model, *arguments), batch, f.function) for f in functions]
-
-
-def _average(value: Any, batch: PyTree, function: Callable[..., Any]) -> Array:
-    number, _ = split_loss(value)
+    arguments = arguments_of(batch)
     count = example_count(batch)
-    if jnp.shape(number) not in ((), (count,)):
+    return [_average(f.function(model, *arguments), count, f.function) for f in functions]
+
+
+def _average(value: Any, count: int, function: Callable[..., Any]) -> Array:
+    number, _ = split_loss(value)
+    if not is_numeric(number) or jnp.shape(number) not in ((), (count,)):
         refuse(
             ShapeError,
-            subject=f"the metric {getattr(function, '__name__', function)}",
+            subject=name_of(function),
             expected=f"a number, or one for each of {count} examples",
             got=shown(number),
             fix="reduce the other axes, for example with .mean(axis=-1)",
         )
-    return jnp.mean(jnp.asarray(number, jnp.float32))
-
-
-def example_count(batch: PyTree) -> int:
-    """Count the examples of a batch: the length of the first axis of its first array."""
-    leaves = jax.tree.leaves(batch)
-    shape = jnp.shape(leaves[0]) if leaves else ()
-    return shape[0] if shape else 1
+    return jnp.mean(jnp.asarray(number, float))

@@ -2,22 +2,23 @@
 """Finding the first non-finite value of a step: which layer, which operation, which pass."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from rosin.core.gradient import withgradient
 from rosin.core.paths import as_where, path_string
 from rosin.core.recording import recording
-from rosin.core.tree import modules
+from rosin.core.tree import Split, modules
 from rosin.core.types import PyTree
-from rosin.errors import NonFiniteError, shown, shortened
-
-TRANSFORMS = frozenset({"", "jvp", "transpose", "vmap", "checkpoint", "rematted_computation"})
+from rosin.errors import NonFiniteError, shown
+from rosin.optimisers.update import OptimiserState, update
+from rosin.train.replay import Fault, Replay, Traced, kind_of, written
+from rosin.train.step import arguments_of, split_loss
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +43,24 @@ class NonFinite:
 
     def error(self, model: Any) -> NonFiniteError:
         """Word the finding as an error."""
-        layer = modules(model).get(self.path)
         came = f"; {self.source} was not finite before the step" if self.source else ""
+        operation = f"the operation {self.operation} ({self.result})"
         found = NonFiniteError(
-            subject="the loss function" if layer is None else layer,
+            subject=self._subject(model),
             expected=f"finite numbers in the {'backward' if self.backward else 'forward'} pass",
-            got=f"{self.value} from the operation {self.operation} ({self.result}){came}",
+            got=f"{self.value} from {operation if self.operation else self.source}{came}",
             fix=self._fix(),
-            where=as_where(self.path if layer is not None else ""),
+            where=as_where(self.path),
         )
         found.anchor = None
         return found
+
+    def _subject(self, model: Any) -> Any:
+        layers = modules(model)
+        if self.path:
+            return layers[self.path]
+        root = f" or {type(model).__name__} itself" if "" in layers else ""
+        return f"the loss function{root}"
 
     def _fix(self) -> str:
         if self.source.startswith("the batch"):
@@ -69,7 +77,8 @@ def find_nonfinite(loss: Callable[..., Any], model: Any, batch: PyTree) -> NonFi
     """Run one step operation by operation and return where it stops being finite.
 
     Slow: nothing is compiled as a whole. `train(on_nonfinite="raise")` calls it for the
-    batch that failed.
+    batch that failed. An infinity that is masked again before it reaches the result, or
+    that the program writes down itself, is no fault.
 
     Args:
         loss: As for `trainstep`.
@@ -77,153 +86,126 @@ def find_nonfinite(loss: Callable[..., Any], model: Any, batch: PyTree) -> NonFi
         batch: As for `trainstep`.
 
     Returns:
-        The finding, or None if loss and gradient are finite.
+        The finding, or None if loss, recorded state and gradient are finite.
 
     Examples:
         >>> import rosin as rs
-        >>> model = rs.Chain(rs.Dense(2, 3, jnp.log), rs.Dense(3, 1))
-        >>> found = find_nonfinite(lambda m, x: m(x).sum(), model, -jnp.ones((1, 2)))
+        >>> class Logarithm(rs.Module):
+        ...     scale: rs.Array
+        ...     def __call__(self, x):
+        ...         return jnp.log(x * self.scale)
+        >>> found = find_nonfinite(
+        ...     lambda m, x: m["inner"](x).sum(), {"inner": Logarithm(jnp.ones(()))}, -jnp.ones(2)
+        ... )
         >>> found.path, found.operation, found.backward
-        ('layers[0]', 'log', False)
+        ('inner', 'log', False)
     """
-    leaves, structure = jax.tree.flatten((model, jax.tree.map(jnp.asarray, batch)))
+    leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, (model, batch)))
+    seeds = [*_seeds_of_model(model), *_seeds_of_batch(batch)]
+    given = [Traced(leaf, seed) for leaf, seed in zip(leaves, seeds, strict=True)]
+    replay = Replay(_layer_finder(modules(model)))
 
-    def value_and_gradient(leaves: list[Any]) -> Any:
+    def forward(leaves: list[Any]) -> list[Any]:
         model, batch = structure.unflatten(leaves)
-        arguments = batch if isinstance(batch, tuple) else (batch,)
-        value, grads, _ = withgradient(loss, model, *arguments)
-        return value[0] if isinstance(value, tuple) else value, grads
+        value, new = recording(loss, model, *arguments_of(batch))
+        pairs = zip(jax.tree.leaves(model), jax.tree.leaves(new), strict=True)
+        return [split_loss(value)[0], *(b for a, b in pairs if a is not b)]
 
-    def forward(leaves: list[Any]) -> Any:
+    def gradient(leaves: list[Any]) -> list[Any]:
         model, batch = structure.unflatten(leaves)
-        arguments = batch if isinstance(batch, tuple) else (batch,)
-        value, _ = recording(loss, model, *arguments)
-        return value[0] if isinstance(value, tuple) else value
+        return jax.tree.leaves(withgradient(loss, model, *arguments_of(batch))[1])
 
-    source = _bad_from_the_start(model, batch)
-    return _search(forward, leaves, source, backward=False) or _search(
-        value_and_gradient, leaves, source, backward=True
+    number, *recorded = replay.call(jax.make_jaxpr(forward)(leaves), given)
+    fault = number.fault or _first(recorded, firm=True)
+    if fault is not None:
+        return _finding(fault, backward=False)
+    fault = _first(replay.call(jax.make_jaxpr(gradient)(leaves), given), firm=False)
+    return None if fault is None else _finding(fault, backward=True)
+
+
+def step_error(
+    loss: Callable[..., Any], model: Any, opt_state: OptimiserState, batch: PyTree
+) -> NonFiniteError:
+    """Say in an error what was not finite in a step that started from here."""
+    finding = find_nonfinite(loss, model, batch)
+    if finding is not None:
+        return finding.error(model)
+    _, grads, recorded = withgradient(loss, model, *arguments_of(batch))
+    new_state, new_model = update(opt_state, recorded, grads)
+    where, got = "", "a NaN or an infinity"
+    for subject, old, new in (("model", model, new_model), ("opt_state", opt_state, new_state)):
+        found = _first_spoilt(old, new)
+        if found is not None:
+            path, got = found
+            where = as_where(path) if subject == "model" else ""
+            got += f" in {subject}{as_where(path)}" if subject == "opt_state" else ""
+            break
+    return NonFiniteError(
+        subject="the update",
+        expected="finite parameters and optimiser state after the step",
+        got=f"{got}, though loss and gradient are finite",
+        fix="lower the learning rate",
+        where=where,
     )
 
 
-def _search(
-    function: Callable[..., Any], leaves: list[Any], source: str, *, backward: bool
-) -> NonFinite | None:
-    program = jax.make_jaxpr(function)(leaves)
-    search = _Search(source, backward=backward)
-    try:
-        search.run(program.jaxpr, program.consts, leaves, "")
-    except _FoundError as found:
-        return found.finding
-    return search.first
-
-
-def _bad_from_the_start(model: Any, batch: PyTree) -> str:
-    """Name the first leaf of model or batch that is not finite."""
-    for name, tree in (("the model's", model), ("the batch's", batch)):
-        for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            if _fault(leaf):
-                return f"{name} {path_string(keys) or 'array'}"
-    return ""
-
-
-def _fault(value: Any) -> str:
-    if not hasattr(value, "dtype") or not jnp.issubdtype(value.dtype, jnp.inexact):
-        return ""
-    numbers = np.asarray(value, np.complex128 if jnp.iscomplexobj(value) else np.float64)
-    if np.isnan(numbers).any():
-        return "NaN"
-    return "infinity" if np.isinf(numbers).any() else ""
-
-
-class _FoundError(Exception):
-    """Carries a finding out of nested programs."""
-
-    def __init__(self, finding: NonFinite) -> None:
-        super().__init__()
-        self.finding = finding
-
-
-class _Search:
-    """Evaluates a program, and stops at the first layer's result that is not finite.
-
-    Infinities that a program writes down itself (masks, identities of a maximum) are no
-    fault: only NaN is, and infinity made from finite numbers.
-    """
-
-    def __init__(self, source: str, *, backward: bool) -> None:
-        self.source = source
-        self.backward = backward
-        self.first: NonFinite | None = None
-
-    def run(self, program: Jaxpr, constants: Any, arguments: Any, around: str) -> list[Any]:
-        """Evaluate a program, going into the programs inside it."""
-        values: dict[Any, Any] = dict(zip(program.constvars, constants, strict=True))
-        values.update(zip(program.invars, arguments, strict=True))
-
-        def read(atom: Any) -> Any:
-            return atom.val if isinstance(atom, Literal) else values[atom]
-
-        for equation in program.eqns:
-            inputs = [read(atom) for atom in equation.invars]
-            stack = "/".join(filter(None, (around, str(equation.source_info.name_stack))))
-            inner = _inner_program(equation, len(inputs))
-            if inner is not None:
-                results = self.run(*inner, inputs, stack)
-            else:
-                results = _evaluated(program, equation, inputs)
-                self.check(equation.primitive.name, inputs, results, stack)
-            values.update(zip(equation.outvars, results, strict=True))
-        return [read(atom) for atom in program.outvars]
-
-    def check(self, operation: str, inputs: list[Any], results: list[Any], stack: str) -> None:
-        """Stop at a fault that arose here, or that reached its first layer."""
-        arose = inputs and not any(map(_fault, inputs))
-        for result in results:
-            fault = _fault(result)
-            if not fault or (fault == "infinity" and not arose):
-                continue
-            finding = NonFinite(
-                path=_layer(stack),
-                operation=operation,
-                backward=self.backward,
-                value=fault,
-                result=shown(result),
-                source=self.source,
-            )
-            self.first = self.first or finding
-            if arose or finding.path:
-                raise _FoundError(finding if finding.path or not self.first else self.first)
-
-
-def _inner_program(equation: Any, count: int) -> tuple[Jaxpr, Any] | None:
-    """Return the program inside a call such as `jit`, if it takes the call's arguments."""
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        inner = equation.params.get(name)
-        program = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
-        looped = "length" in equation.params or "cond_jaxpr" in equation.params
-        if isinstance(program, Jaxpr) and len(program.invars) == count and not looped:
-            return program, inner.consts if isinstance(inner, ClosedJaxpr) else ()
+def _first_spoilt(old: PyTree, new: PyTree) -> tuple[str, str] | None:
+    pairs = zip(jax.tree.leaves(old), jax.tree_util.tree_leaves_with_path(new), strict=True)
+    for before, (keys, after) in pairs:
+        if kind_of(after) and not kind_of(before):
+            return path_string(keys), kind_of(after)
     return None
 
 
-def _evaluated(program: Jaxpr, equation: Any, inputs: list[Any]) -> list[Any]:
-    """Evaluate one operation."""
-    variables = [atom for atom in equation.invars if not isinstance(atom, Literal)]
-    values = {
-        atom: value
-        for atom, value in zip(equation.invars, inputs, strict=True)
-        if not isinstance(atom, Literal)
-    }
-    unique = list(dict.fromkeys(variables))
-    single = program.replace(
-        constvars=(), invars=unique, outvars=list(equation.outvars), eqns=[equation], debug_info=None
+def _finding(fault: Fault, *, backward: bool) -> NonFinite:
+    return NonFinite(
+        path=fault.path,
+        operation=fault.operation,
+        backward=backward,
+        value=fault.value,
+        result=fault.result,
+        source=fault.source,
     )
-    return jax.core.eval_jaxpr(single, (), *(values[v] for v in unique))
 
 
-def _layer(stack: str) -> str:
-    """Read the innermost path out of a name stack such as `jvp(layers[0]/layers[0].inner)`."""
-    scopes = [scope.strip("()") for scope in stack.replace("(", "/").split("/")]
-    paths = [scope for scope in scopes if scope not in TRANSFORMS]
-    return shortened(paths[-1]) if paths else ""
+def _first(values: Iterable[Traced], *, firm: bool) -> Fault | None:
+    faults = (one.fault for one in values if one.fault)
+    return next((fault for fault in faults if fault.firm or not firm), None)
+
+
+def _seeds_of_model(model: Any) -> list[Fault | None]:
+    """Note which leaves of a model are not finite; a buffer may hold infinities, as masks do."""
+    split = Split(model)
+    leaves = jax.tree.leaves(model)
+    return [
+        written(leaf).fault
+        if kind_of(leaf) == "infinity" and not trained
+        else _seed(leaf, f"the model's {slot.path or 'array'}")
+        for leaf, slot, trained in zip(leaves, split.slots, split.mask, strict=True)
+    ]
+
+
+def _seeds_of_batch(batch: PyTree) -> list[Fault | None]:
+    named = jax.tree_util.tree_leaves_with_path(batch)
+    return [_seed(leaf, f"the batch's {path_string(keys) or 'array'}") for keys, leaf in named]
+
+
+def _seed(leaf: Any, source: str) -> Fault | None:
+    kind = kind_of(leaf)
+    return Fault("", "", kind, shown(leaf), source, firm=False) if kind else None
+
+
+def _layer_finder(paths: Iterable[str]) -> Callable[[str], str]:
+    """Make a function that finds the innermost layer of a name stack.
+
+    Such a stack is `transpose(jvp(layers[0]))/layers[0].inner/mean`.
+    """
+    longest_first = map(re.escape, sorted(filter(None, paths), key=len, reverse=True))
+    pattern = re.compile(rf"(?<![^/(])(?:{'|'.join(longest_first)})(?![^/)])")
+
+    @functools.cache
+    def layer_of(stack: str) -> str:
+        found = pattern.findall(stack)
+        return found[-1] if found else ""
+
+    return layer_of

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rosin.core.validation import refuse
-from rosin.errors import StateError, StructureError, shown, shortened
+from rosin.errors import StateError, StructureError, shortened, shown
 
 
 class History:
@@ -62,7 +62,7 @@ class History:
                 got=shown(column),
                 fix="use a column listed",
             )
-        return np.array([row.get(column, np.nan) for row in self.rows])
+        return np.array([row.get(column, np.nan) for row in self.rows], np.float64)
 
     def save_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the table as CSV, with a header line."""
@@ -96,16 +96,17 @@ class History:
         axes = pyplot.subplots()[1] if axes is None else axes
         losses = [c for c in self.columns if c in ("loss", "validation_loss")]
         others = [c for c in self.columns if c.startswith("validation_") and c not in losses]
+        positive = all((self[column] > 0).all() for column in losses)
         for column in losses:
-            axes.plot(self["epoch"], self[column], label=column.replace("_", " "))
-        axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+            axes.plot(self["epoch"], self[column], label=_words(column))
+        axes.set(xlabel="epoch", ylabel="loss", yscale="log" if positive else "linear")
         lines, names = axes.get_legend_handles_labels()
         if others:
             right = axes.twinx()
             for index, column in enumerate(others):
-                label = column.replace("_", " ")
-                right.plot(self["epoch"], self[column], f"C{index + 2}--", label=label)
-            right.set_ylabel(", ".join(c.removeprefix("validation_") for c in others))
+                style = f"C{index + len(losses)}--"
+                right.plot(self["epoch"], self[column], style, label=_words(column))
+            right.set_ylabel(", ".join(_words(c.removeprefix("validation_")) for c in others))
             lines += right.get_legend_handles_labels()[0]
             names += right.get_legend_handles_labels()[1]
         axes.legend(lines, names, loc="center right")
@@ -115,3 +116,7 @@ class History:
         """Show the last row."""
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.rows[-1].items()) if self.rows else ""
         return shortened(f"History({len(self)} epochs{'; ' * bool(last)}{last})", 160)
+
+
+def _words(column: str) -> str:
+    return column.replace("_", " ")

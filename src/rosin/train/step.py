@@ -2,18 +2,19 @@
 """One training step, compiled: gradient, guard, update."""
 
 import functools
-import types
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rosin.core.gradient import withgradient
 from rosin.core.types import Array, PyTree
 from rosin.core.validation import expect_callable, expect_kind, refuse
-from rosin.errors import ShapeError, shown
-from rosin.optimisers.update import OptimiserState, apply, expect_state
+from rosin.errors import ShapeError, StructureError, shown
+from rosin.optimisers.update import OptimiserState, apply, expect_opt_state, strong
+from rosin.train.samecode import SameCode
 
 M = TypeVar("M")
 
@@ -36,37 +37,6 @@ class StepResult(NamedTuple, Generic[M]):
     finite: Array
 
 
-class SameCode:
-    """A function, equal to another made by the same code with the same captured values.
-
-    A lambda written inside a loop is a new object each time; compared like this it does
-    not compile again.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        plain = function.__func__ if isinstance(function, types.MethodType) else function
-        if isinstance(plain, types.FunctionType):
-            cells = tuple(cell.cell_contents for cell in plain.__closure__ or ())
-            values = (*cells, *(plain.__defaults__ or ()), *(plain.__kwdefaults__ or {}).values())
-            owner = getattr(function, "__self__", None)
-            self.parts: tuple[Any, ...] = (plain.__code__, plain.__globals__, owner, *values)
-        else:
-            self.parts = (function,)
-
-    def __eq__(self, other: object) -> bool:
-        """Compare code and captured values by identity."""
-        return (
-            isinstance(other, SameCode)
-            and len(self.parts) == len(other.parts)
-            and all(a is b for a, b in zip(self.parts, other.parts, strict=True))
-        )
-
-    def __hash__(self) -> int:
-        """Hash the code."""
-        return hash(id(self.parts[0]))
-
-
 def trainstep(
     loss: Callable[..., Any],
     model: M,
@@ -78,9 +48,12 @@ def trainstep(
     """Take one training step on one batch, compiled as a whole.
 
     The compiled program is kept for each loss function, structure of the model and
-    shapes of the batch; changing a hyperparameter does not compile again. If the loss,
-    the gradient or a new value is not finite, model and optimiser state come back as
-    they were, bit for bit, and `finite` is False.
+    shapes of the batch; changing a hyperparameter does not compile again. What the loss
+    function captures, and the globals it names, are part of the program: another value
+    compiles again, a change inside a value (an item of a list) goes unseen.
+
+    If the loss, the gradient or a new value is not finite, model and optimiser state come
+    back as they were, bit for bit, and `finite` is False.
 
     Args:
         loss: Called as `loss(model, *batch)` for a tuple, else `loss(model, batch)`;
@@ -94,27 +67,28 @@ def trainstep(
     Raises:
         ShapeError: The batch is empty, or the loss is not a scalar.
         StateError: No parameter reaches the loss.
-        StructureError: `opt_state` is not what `setup` returned for this model.
+        StructureError: `opt_state` is not what `setup` returned for this model, or batch
+            or aux hold something that is no array.
 
     Examples:
         >>> import rosin as rs
-        >>> model = rs.Dense(2, 1)
-        >>> def loss(model, x, y):
-        ...     return rs.mse(model(x), y)
-        >>> result = rs.trainstep(
-        ...     loss, model, (jnp.ones((4, 2)), jnp.zeros((4, 1))), rs.setup(rs.Adam(), model)
-        ... )
-        >>> result.loss.shape, bool(result.finite)
-        ((), True)
+        >>> def loss(weight, x, y):
+        ...     return rs.mse(x @ weight, y)
+        >>> weight = jnp.zeros((2, 1))
+        >>> batch = jnp.ones((4, 2)), jnp.ones((4, 1))
+        >>> result = rs.trainstep(loss, weight, batch, rs.setup(rs.Descent(0.1), weight))
+        >>> float(result.loss), bool(result.finite), result.model.ravel()
+        (1.0, True, Array([0.2, 0.2], dtype=float32))
 
     Source:
         Flux.jl `trainstep!`.
     """
     expect_callable(subject="trainstep", loss=loss)
     expect_kind(bool, subject="trainstep", donate=donate)
-    expect_state(opt_state)
+    expect_opt_state(opt_state)
+    expect_batch(batch)
     step = _donating_step if donate else _step
-    return step(SameCode(loss), model, opt_state, batch)
+    return step(SameCode(loss), strong(model), opt_state, batch)
 
 
 def guarded_step(
@@ -123,26 +97,24 @@ def guarded_step(
     opt_state: OptimiserState,
     batch: PyTree,
     *,
-    alive: Array | None = None,
+    alive: Array | bool = True,
 ) -> StepResult[M]:
     """Trace the step, to be called inside a compiled function.
 
     With `alive` False it changes nothing and counts as not finite.
     """
-    expect_examples(batch)
-    arguments = batch if isinstance(batch, tuple) else (batch,)
-    value, grads, recorded = withgradient(loss, model, *arguments)
+    value, grads, recorded = withgradient(loss, model, *arguments_of(batch))
     number, aux = split_loss(value)
+    _expect_arrays(aux)
     new_opt_state, new_model = apply(opt_state, recorded, grads)
-    finite = all_finite((number, grads, new_model, new_opt_state))
-    finite = finite if alive is None else finite & alive
-    return StepResult(
-        chosen(finite, new_model, model),
-        chosen(finite, new_opt_state, opt_state),
-        number,
-        aux,
-        finite,
-    )
+    old, structure = jax.tree.flatten((model, opt_state))
+    new = jax.tree.leaves((new_model, new_opt_state))
+    faults = [~jnp.isfinite(x).all() for x in (number, *jax.tree.leaves(grads))]
+    faults += [_spoilt(a, b) for a, b in zip(old, new, strict=True) if a is not b]
+    finite = alive & ~functools.reduce(jnp.logical_or, faults)
+    chosen = [a if a is b else jnp.where(finite, b, a) for a, b in zip(old, new, strict=True)]
+    kept_model, kept_state = structure.unflatten(chosen)
+    return StepResult(kept_model, kept_state, number, aux, finite)
 
 
 def _traced_step(
@@ -155,29 +127,45 @@ _step = jax.jit(_traced_step, static_argnums=0)
 _donating_step = jax.jit(_traced_step, static_argnums=0, donate_argnums=(1, 2))
 
 
+def _spoilt(old: Any, new: Any) -> Any:
+    """Tell whether a value became NaN or infinite; an infinity that stood there may stay."""
+    if not jnp.issubdtype(new.dtype, jnp.inexact):
+        return False
+    return ~(jnp.isfinite(new) | (new == old)).all()
+
+
+def arguments_of(batch: PyTree) -> tuple[Any, ...]:
+    """List what a function of a batch is called with, after the model."""
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
 def split_loss(value: Any) -> tuple[Any, Any]:
     """Take the number apart from what came with it."""
     if not isinstance(value, tuple):
         return value, None
-    return value[0], value[1] if len(value) == 2 else value[1:]  # noqa: PLR2004  (number, aux)
+    return value[0], value[1] if len(value) == 2 else value[1:]
 
 
-def all_finite(tree: PyTree) -> Array:
-    """Tell whether a tree holds no NaN and no infinity."""
-    floats = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    checks = [jnp.isfinite(x).all() for x in floats]
-    return functools.reduce(jnp.logical_and, checks, jnp.asarray(True))  # noqa: FBT003  an array
-
-
-def chosen(condition: Array, new: M, old: M) -> M:
-    """Take one of two equal trees, leaf by leaf."""
-    return jax.tree.map(lambda a, b: a if a is b else jnp.where(condition, a, b), new, old)
-
-
-def expect_examples(batch: PyTree) -> None:
-    """Refuse a batch without arrays or without examples."""
+def example_count(batch: PyTree) -> int:
+    """Count the examples of a batch: the length of the first axis of its first array."""
     leaves = jax.tree.leaves(batch)
-    empty = [leaf for leaf in leaves if 0 in jnp.shape(leaf)]
+    shape = jnp.shape(leaves[0]) if leaves else ()
+    return shape[0] if shape else 1
+
+
+def expect_batch(batch: PyTree) -> None:
+    """Refuse a batch without arrays, without examples, or with anything but arrays."""
+    leaves = jax.tree.leaves(batch)
+    strange = [leaf for leaf in leaves if not is_numeric(leaf)]
+    if strange:
+        refuse(
+            StructureError,
+            subject="the batch",
+            expected="arrays, or tuples and dicts of arrays",
+            got=shown(strange[0]),
+            fix="turn it into numbers before it reaches the model, or leave it out",
+        )
+    empty = [leaf for leaf in leaves if jnp.shape(leaf)[:1] == (0,)]
     if empty or not leaves:
         refuse(
             ShapeError,
@@ -186,3 +174,23 @@ def expect_examples(batch: PyTree) -> None:
             got=shown(empty[0]) if empty else "no array",
             fix="leave empty batches out of the data",
         )
+
+
+def _expect_arrays(aux: Any) -> None:
+    """Refuse what cannot leave a compiled step."""
+    strange = [leaf for leaf in jax.tree.leaves(aux) if not is_numeric(leaf)]
+    if strange:
+        refuse(
+            StructureError,
+            subject="trainstep",
+            expected="a loss function whose aux holds arrays and numbers",
+            got=shown(strange[0]),
+            fix="leave it out of aux; the step is compiled, and only arrays come out of it",
+        )
+
+
+def is_numeric(leaf: Any) -> bool:
+    """Tell whether JAX takes a value as an array."""
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return leaf.dtype.kind not in "OSUMm"  # objects, bytes, text, times
+    return isinstance(leaf, (jax.Array, int, float, complex))

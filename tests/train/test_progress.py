@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What training shows: lines, a bar on a terminal, or nothing."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+import rosin as rs
+from rosin.train.progress import Bar, Lines, Silent, described, shown_progress
+from tests.train.toys import loader, loss, net
+
+ROW = {
+    "epoch": 2,
+    "step": 12,
+    "loss": 0.25,
+    "validation_loss": 0.5,
+    "validation_top_5": 0.75,
+    "skipped": 3,
+    "seconds": 9.0,
+    "examples_per_second": 12345.6,
+}
+
+
+def test_a_row_is_spelled_by_what_a_reader_follows():
+    assert described(ROW) == (
+        "loss 0.2500  validation loss 0.5000  validation top 5 0.7500  skipped 3  12_346 examples/s"
+    )
+    assert "skipped" not in described({**ROW, "skipped": 0})
+
+
+def test_lines_name_the_epoch(capsys):
+    with Lines(5) as shows:
+        shows.step(2, 0.1, 10)
+        shows.epoch(ROW)
+    assert capsys.readouterr().out == f"epoch 2/5  {described(ROW)}\n"
+
+
+def train(**options):
+    model = net()
+    return rs.train(loss, model, loader(), rs.setup(rs.Adam(), model), epochs=2, **options)
+
+
+def test_training_prints_a_line_for_each_epoch_where_there_is_no_terminal(capsys):
+    result = train(validation=loader())
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        f"epoch {i + 1}/2  {described(row)}" for i, row in enumerate(result.history)
+    ]
+    assert "validation loss" in out
+    assert err == ""
+
+
+def test_silent_training_prints_nothing(capsys):
+    train(progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_shown_fits_where_the_output_goes(monkeypatch):
+    def chosen(wanted):
+        return type(shown_progress(wanted=wanted, epochs=1, steps=3, done_steps=0))
+
+    assert (chosen(True), chosen(False)) == (Lines, Silent)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert (chosen(True), chosen(False)) == (Bar, Silent)
+
+
+def test_the_bar_counts_steps_from_those_already_done():
+    bar = Bar(3, 10, 12)
+    with bar:
+        bar.step(2, 0.5, 100)
+        bar.epoch(ROW)
+        bar.step(3, 0.25, 100)
+    task = bar.progress.tasks[0]
+    assert (task.completed, task.total, task.description) == (14, 30, "epoch 3/3")
+    assert task.fields["facts"] == (
+        "loss 0.2500  validation loss 0.5000  validation top 5 0.7500  100 examples/s"
+    )
+    assert task.finished is False
+    assert bar.progress.finished is False
+
+
+@pytest.mark.parametrize("steps", [None, 4])
+def test_the_length_of_the_data_may_be_unknown(steps):
+    bar = Bar(2, steps, 0)
+    assert bar.progress.tasks[0].total == (None if steps is None else 8)
+
+
+PROGRAM = """
+import rosin as rs
+from tests.train.toys import loader, loss, net
+model = net()
+rs.train(loss, model, loader(), rs.setup(rs.Adam(), model), epochs=2, validation=loader())
+"""
+
+
+def test_on_a_terminal_a_bar_is_drawn_and_the_cursor_left_in_order():
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", "LINES": "24"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=follower, stderr=follower, env=environment
+    ) as process:
+        os.close(follower)
+        written = b""
+        while True:
+            try:
+                piece = os.read(leader, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            written += piece
+    os.close(leader)
+    assert process.returncode == 0
+    text = written.decode()
+    assert "12/12" in text
+    assert "100%" in text
+    assert re.search(r"epoch 2/2 .*validation loss \d\.\d{4}.*examples/s", text)
+    assert "Traceback" not in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # hidden while drawing, shown after
