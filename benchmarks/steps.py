@@ -116,12 +116,12 @@ def _nnx(x: jax.Array, y: jax.Array) -> Callable[[], Any]:
         nnx.relu,
         nnx.Linear(c, d, rngs=rngs),
     )
-    optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
+    held = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
 
     @nnx.jit
-    def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
+    def step(model: Any, held: Any, x: Any, y: Any) -> Any:
         value, grads = nnx.value_and_grad(lambda m: _cross_entropy(m(x), y))(model)
-        optimizer.update(model, grads)
+        held.update(model, grads)
         return value
 
-    return lambda: step(model, optimizer, x, y)
+    return lambda: step(model, held, x, y)

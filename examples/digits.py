@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# %% [markdown]
-# # Digits: from data to a saved model
-#
-# A small convolutional network learns the 1 797 scanned digits that come with
-# scikit-learn. The model is saved, loaded into a fresh one and compared; a damaged copy
-# of the file is refused. Run it with `make demo`, or cell by cell.
+"""Digits: from data to a saved model.
+
+A small convolutional network learns the 1 797 scanned digits that come with scikit-learn.
+The model is saved, loaded into a fresh one and compared; a damaged copy of the file is
+refused. Run it with `make demo`, or cell by cell in an editor that knows `# %%`.
+"""
 
 # %%
 import os
@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 import rosin as rs
 
 mpl.use("Agg")  # draw into the file, also where there is no screen
-import matplotlib.pyplot as plt  # noqa: E402  the backend is chosen first
+import matplotlib.pyplot as plt
 
 SEED = 0
 EPOCHS = int(os.environ.get("DIGITS_EPOCHS", "20"))

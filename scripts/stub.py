@@ -12,7 +12,7 @@ def stub() -> str:
     """Spell the imports that the lazy table stands for."""
     lines = [
         f"from {home} import {name} as {name}"
-        for home, names in sorted(rosin._PUBLIC.items())
+        for home, names in sorted(rosin.PUBLIC.items())
         for name in names
     ]
     return HEADER + "\n".join([*lines, "", "__version__: str", ""])

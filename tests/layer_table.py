@@ -64,6 +64,10 @@ def dense(a: int, b: int, activation: Any = rs.identity, **options: Any) -> Any:
     return rs.Dense(a, b, activation, key=KEY, **options)
 
 
+def twice(layer: Any) -> Any:
+    return rs.Chain(layer, rs.tanh, layer)
+
+
 class UserLayer(rs.Module):
     """What a user writes: two arrays and a call."""
 
@@ -177,7 +181,7 @@ LAYERS = {
         refused=((5, 4),),
     ),
     "a shared layer": Row(
-        build=lambda: (lambda d: rs.Chain(d, rs.tanh, d))(rs.share(dense(3, 3))),
+        build=lambda: twice(rs.share(dense(3, 3))),
         shapes=((5, 3),),
         refused=((5, 4),),
     ),

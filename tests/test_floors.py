@@ -120,4 +120,4 @@ def test_usage_errors_are_worded_in_one_place(path):
         and isinstance(node.exc, ast.Call)
         and isinstance(node.exc.func, ast.Name)
     }
-    assert not raised & usage or path.name in ("limits.py",)
+    assert not raised & usage or path.name == "limits.py"

@@ -8,7 +8,7 @@ The public names stand in one table; each is imported when it is first used, so 
 import importlib
 from typing import Any
 
-_PUBLIC = {
+PUBLIC = {
     "rosin.core.gradient": (
         "gradient",
         "hessian",
@@ -79,10 +79,10 @@ _PUBLIC = {
     "rosin.train.loop": ("TrainResult", "train"),
     "rosin.train.step": ("StepResult", "trainstep"),
 }
-_HOME = {name: home for home, names in _PUBLIC.items() for name in names}
+_HOME = {name: home for home, names in PUBLIC.items() for name in names}
 
 __version__ = "0.1.0"
-__all__ = sorted(_HOME)  # noqa: PLE0605  pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> Any:

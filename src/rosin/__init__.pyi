@@ -20,10 +20,10 @@ from rosin.core.recording import recording as recording
 from rosin.core.sharing import share as share
 from rosin.core.summary import outputsize as outputsize
 from rosin.core.summary import summary as summary
+from rosin.core.surgery import at as at
 from rosin.core.transforms import remat as remat
 from rosin.core.transforms import scan_layers as scan_layers
 from rosin.core.transforms import vmap as vmap
-from rosin.core.tree import at as at
 from rosin.core.tree import automode as automode
 from rosin.core.tree import combine as combine
 from rosin.core.tree import destructure as destructure

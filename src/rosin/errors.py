@@ -31,6 +31,7 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_SHOWN_CHARACTERS = 80
+MAX_SHOWN_BITS = 128
 
 
 class _Shown(reprlib.Repr):
@@ -59,6 +60,11 @@ class _Shown(reprlib.Repr):
             inside = ", ".join(f"{name}={self.repr1(v, level - 1)}" for name, v in fields)
             return f"{type(x).__name__}({inside})"
         return super().repr1(x, level)
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Spell a whole number; Python refuses to convert very large ones to digits."""
+        large = x.bit_length() > MAX_SHOWN_BITS
+        return f"a whole number of {x.bit_length()} bits" if large else super().repr_int(x, level)
 
     def repr_instance(self, x: object, level: int) -> str:
         """Spell what is of no built-in class; a `repr` that fails must hide no error."""

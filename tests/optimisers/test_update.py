@@ -22,7 +22,7 @@ class Affine(rs.Module):
 
     def __call__(self, x):
         y = x @ self.weight
-        return y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + self.bias[None]
 
 
 class Net(rs.Module):

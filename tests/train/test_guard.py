@@ -379,7 +379,18 @@ def test_an_optimiser_state_that_overflows_is_named():
 def test_a_finding_of_nothing_is_still_an_error():
     model = Net(Affine(3, 1))
     error = step_error(total, model, rs.setup(rs.Adam(), model), (X,))
-    assert error.got == "a NaN or an infinity, though loss and gradient are finite"
+    assert "did not come up again" in error.got
+
+
+def test_a_search_that_fails_does_not_hide_that_the_step_was_not_finite():
+    def broken(model, x):
+        raise ValueError("no such device")
+
+    model = Net(Affine(3, 1))
+    error = step_error(broken, model, rs.setup(rs.Adam(), model), (X,))
+    assert isinstance(error, NonFiniteError)
+    assert error.got == "a NaN or an infinity"
+    assert "ValueError: no such device" in error.__notes__[0]
 
 
 def test_a_model_that_is_one_layer_is_searched():

@@ -289,10 +289,7 @@ def test_any_exception_carries_the_result_so_far():
 def test_a_bad_batch_on_its_way_does_not_hide_the_exception_that_ended_training():
     good = batches()
     with pytest.raises(KeyboardInterrupt) as caught:
-        train(
-            [*good[:2], poisoned(good[2]), KeyboardInterrupt()]
-            and Scripted([*good[:2], poisoned(good[2]), KeyboardInterrupt()])
-        )
+        train(Scripted([*good[:2], poisoned(good[2]), KeyboardInterrupt()]))
     assert_same_bits(caught.value.result[:2], train(good[:2])[:2])
 
 
@@ -330,10 +327,7 @@ def test_a_result_that_is_lost_is_a_note_on_the_exception(monkeypatch):
     with pytest.raises(KeyboardInterrupt) as caught:
         train(batches())
     assert not hasattr(caught.value, "result")
-    assert (
-        "last checkpoint" in caught.value.__notes__[0]
-        or "interrupt inside" in caught.value.__notes__[0]
-    )
+    assert "an interrupt inside a step" in caught.value.__notes__[0]
 
 
 # --- refusals -------------------------------------------------------------------------
@@ -373,6 +367,7 @@ def test_data_that_gives_no_batches_in_every_epoch_is_refused(given, epochs):
         train(given, epochs=epochs)
     assert "DataLoader" in caught.value.fix
     assert caught.value.expected.startswith("data that gives at least one batch")
+    assert " at 0x" not in caught.value.got
 
 
 def test_a_generator_is_enough_for_one_epoch():
@@ -398,9 +393,8 @@ def test_validation_data_is_checked_before_the_first_epoch(given):
     ids=["no validation", "a metric named loss", "no function", "no names"],
 )
 def test_metrics_are_checked_before_the_first_epoch(metrics, validation):
-    with pytest.raises((StructureError, TypeError)) as caught:
+    with pytest.raises(StructureError, match="metric"):
         train(Scripted(), metrics=metrics, validation=validation)
-    assert isinstance(caught.value, StructureError)
 
 
 @pytest.mark.parametrize(

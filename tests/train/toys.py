@@ -25,7 +25,7 @@ class Affine(rs.Module):
         self.activation = activation
 
     def __call__(self, x):
-        return self.activation(x @ self.weight + self.bias)
+        return self.activation(x @ self.weight + self.bias[None])
 
 
 class Centre(rs.Module):
@@ -38,10 +38,10 @@ class Centre(rs.Module):
 
     def __call__(self, x):
         if not self.training:
-            return x - self.mean
+            return x - self.mean[None]
         mean = x.mean(0)
         self.record(mean=0.9 * self.mean + 0.1 * mean)
-        return x - mean
+        return x - mean[None]
 
 
 class Noise(rs.Module):
@@ -57,7 +57,7 @@ class Noise(rs.Module):
             return x
         following, key = jax.random.split(self.key)
         self.record(key=following)
-        return x * jax.random.bernoulli(key, 0.75, x.shape)
+        return jnp.where(jax.random.bernoulli(key, 0.75, x.shape), x, 0)
 
 
 class Net(rs.Module):

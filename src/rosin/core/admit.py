@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import DictKey, SequenceKey
+from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 from rosin.core.locate import is_module
 from rosin.core.paths import KeyPath, path_string
@@ -79,16 +79,16 @@ def admitted(value: Any, owner: str, name: str) -> Any:
         if type(node) in (list, tuple):
             return tuple(admit((*keys, SequenceKey(i)), item) for i, item in enumerate(node))
         if isinstance(node, dict) and not _is_leaf(node):
-            _expect_names(node, owner, f"{name}{path_string(keys)}")
+            _expect_names(node, owner, path_string(keys))
             return FrozenDict({k: admit((*keys, DictKey(k)), item) for k, item in node.items()})
         if _is_leaf(node):
-            made = _copied(node, owner, f"{name}{path_string(keys)}")
-            return _refuse(node, owner, name, keys) if made is None else made
+            made = _copied(node, owner, path_string(keys))
+            return _refuse(node, owner, name, path_string(keys)) if made is None else made
         return jax.tree_util.tree_map_with_path(
             lambda inner, leaf: admit((*keys, *inner), leaf), node, is_leaf=is_module
         )
 
-    return admit((), value)
+    return admit((GetAttrKey(name),), value)
 
 
 def _copied(leaf: Any, owner: str, field: str) -> jax.Array | None:
@@ -133,17 +133,20 @@ def _expect_names(node: dict[Any, Any], owner: str, field: str) -> None:
         )
 
 
-def _refuse(leaf: Any, owner: str, name: str, keys: KeyPath) -> NoReturn:
-    kind = "Callable[..., Any]" if callable(leaf) else type(leaf).__name__
-    number = isinstance(leaf, (int, float, complex))
-    array = hasattr(leaf, "shape") and hasattr(leaf, "dtype")
-    declare = f"declare it as {name}: Static[{kind}]"
+def _refuse(leaf: Any, owner: str, name: str, field: str) -> NoReturn:
+    got, fix = shown(leaf), f"declare it as {name}: Static[{type(leaf).__name__}]"
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        fix = "encode it as numbers, or keep it outside of the model"
+    elif hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
+        got, fix = f"{type(leaf).__name__} {got}", "convert it to an array of JAX, jnp.asarray(...)"
+    elif callable(leaf):
+        fix = f"declare it as {name}: Static[Callable[..., Any]]"
+    elif isinstance(leaf, (int, float, complex)):
+        fix += ", or pass an array, as jnp.asarray makes it"
     refuse(
         StructureError,
         subject=owner,
-        expected=f"the field {name}{path_string(keys)} to hold arrays and modules",
-        got=f"{type(leaf).__name__} {shown(leaf)}" if array else shown(leaf),
-        fix="convert it to an array of JAX with jnp.asarray"
-        if array
-        else declare + ", or pass an array, as jnp.asarray makes it" * number,
+        expected=f"the field {field} to hold arrays and modules",
+        got=got,
+        fix=fix,
     )

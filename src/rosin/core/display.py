@@ -11,29 +11,35 @@ LINE_CHARACTERS = 88
 
 def call_text(module: Any) -> str:
     """Spell `Name(arguments)` from what the module's `__rich_repr__` yields."""
-    return _lines(module, 0)
-
-
-def _lines(value: Any, indent: int) -> str:
-    """Spell a value on one line if it fits, else one argument on each line."""
-    line = value_text(value)
-    parts = _parts(value)
-    if parts is None or len(line) + indent <= LINE_CHARACTERS:
-        return line
-    opening, arguments, closing = parts
-    pad = " " * (indent + 4)
-    body = [f"{pad}{label}{_lines(inner, indent + 4)},\n" for label, inner in arguments]
-    return f"{opening}\n{''.join(body)}{' ' * indent}{closing}"
+    return _Text(module).lines(0)
 
 
 def value_text(value: Any) -> str:
     """Spell a value on one line: functions by name, arrays as dtype[shape], modules as calls."""
-    parts = _parts(value)
-    if parts is not None:
-        opening, arguments, closing = parts
-        inside = ", ".join([f"{label}{value_text(inner)}" for label, inner in arguments])
+    return _Text(value).line
+
+
+class _Text:
+    """One value, on one line and taken apart; each value is spelled once."""
+
+    def __init__(self, value: Any) -> None:
+        parts = _parts(value)
+        self.opening, arguments, self.closing = parts or (_atom(value), [], "")
+        self.arguments = [(label, _Text(inner)) for label, inner in arguments]
+        inside = ", ".join(f"{label}{text.line}" for label, text in self.arguments)
         comma = "," if type(value) is tuple and len(arguments) == 1 else ""
-        return f"{opening}{inside}{comma}{closing}"
+        self.line = f"{self.opening}{inside}{comma}{self.closing}"
+
+    def lines(self, indent: int) -> str:
+        """Spell on one line if it fits, else with one argument on each line."""
+        if not self.arguments or len(self.line) + indent <= LINE_CHARACTERS:
+            return self.line
+        pad = " " * (indent + 4)
+        body = "".join(f"{pad}{label}{t.lines(indent + 4)},\n" for label, t in self.arguments)
+        return f"{self.opening}\n{body}{' ' * indent}{self.closing}"
+
+
+def _atom(value: Any) -> str:
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return shown(value)
     return function_name(value) if callable(value) else repr(value)

@@ -196,6 +196,8 @@ class Module(metaclass=ModuleMeta):
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a declared field while `__init__` runs."""
         fields = type(self).declared
+        if name == "__orig_class__":  # typing's note on Layer[float](...), of no use here
+            return
         if name not in fields.names:
             refuse(
                 StructureError,

@@ -17,7 +17,15 @@ from rosin.errors import StructureError, shown
 
 KeyPath: TypeAlias = tuple[Any, ...]
 
-ANY: Any = "*"
+
+class _Any:
+    """The step `[*]`, which stands for every index."""
+
+    def __str__(self) -> str:
+        return "*"
+
+
+ANY = _Any()
 _NAME = re.compile(r"[^\W\d]\w*")
 _STEP = re.compile(
     r"(?:^\.?|\.)(?P<name>[^\W\d]\w*)"
@@ -57,7 +65,7 @@ def matches(step: Any, key: Any) -> bool:
         >>> matches(GetAttrKey("encoder"), DictKey("encoder"))
         True
     """
-    if isinstance(step, SequenceKey) and step.idx == ANY:
+    if step is ANY:
         return isinstance(key, SequenceKey)
     return _spelled(step) == _spelled(key)
 
@@ -73,7 +81,7 @@ def as_where(path: str) -> str:
 
 
 def parse_path(path: str) -> KeyPath:
-    """Read a path back into JAX keys; `[*]` becomes a `SequenceKey` of `ANY`.
+    """Read a path back into JAX keys; `[*]` becomes `ANY`.
 
     Raises:
         StructureError: The text is not a path.
@@ -104,5 +112,5 @@ def _key(name: str | None, index: str | None, quoted: str | None) -> Any:
     if name is not None:
         return GetAttrKey(name)
     if index is not None:
-        return SequenceKey(ANY if index == ANY else int(index))
+        return ANY if index == "*" else SequenceKey(int(index))
     return DictKey(json.loads(str(quoted)))

@@ -81,6 +81,12 @@ def f64(tree: M) -> M:
 
     Raises:
         StateError: JAX has float64 switched off.
+
+    Examples:
+        >>> import rosin as rs
+        >>> with jax.enable_x64(True):
+        ...     rs.f64(jnp.ones(2, jnp.float32)).dtype
+        dtype('float64')
     """
     expect_state(
         jnp.zeros(0, jax.dtypes.canonicalize_dtype(jnp.float64)).dtype == jnp.float64,

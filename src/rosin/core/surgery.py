@@ -27,7 +27,7 @@ class At(Generic[M]):
         nodes: list[Any] = [self._tree]
         for key in self._keys:
             nodes = [inner for node in nodes for inner in self._inside(node, key).values()]
-        return nodes if any(getattr(key, "idx", None) == ANY for key in self._keys) else nodes[0]
+        return nodes if ANY in self._keys else nodes[0]
 
     def set(self, value: Any) -> M:
         """Return a copy of the tree with `value` at the place."""
@@ -106,7 +106,7 @@ def children(node: Any, step: Any) -> dict[Any, Any]:
         names, index = getattr(node, "_fields", ()), getattr(step, "idx", None)
         if names:
             return {i: node[i] for i, n in enumerate(names) if matches(step, GetAttrKey(n))}
-        if index == ANY:
+        if step is ANY:
             return dict(enumerate(node))
         return {index: node[index]} if index is not None and index < len(node) else {}
     return {}

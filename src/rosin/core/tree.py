@@ -4,7 +4,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import jax
@@ -37,24 +37,22 @@ def slots(structure: Structure) -> tuple[Slot, ...]:
     return tuple(_slots(numbered, (), buffer=False, frozen=False))
 
 
-def _slots(tree: PyTree, keys: KeyPath, *, buffer: bool, frozen: bool) -> list[Slot]:
-    found: list[Slot] = []
+def _slots(tree: PyTree, keys: KeyPath, *, buffer: bool, frozen: bool) -> Iterator[Slot]:
     if is_module(tree):
         for name in type(tree).declared.dynamic:
-            found += _slots(
+            yield from _slots(
                 tree.__dict__[name],
                 (*keys, GetAttrKey(name)),
                 buffer=buffer or name in type(tree).declared.buffers,
-                frozen=frozen or name in marks_of(tree).frozen,
+                frozen=name in marks_of(tree).frozen,
             )
-        return found
+        return
     for inner_keys, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_module):
         here = (*keys, *inner_keys)
         if is_module(node):
-            found += _slots(node, here, buffer=buffer, frozen=frozen)
+            yield from _slots(node, here, buffer=buffer, frozen=False)
         else:
-            found.append(Slot(path_string(here), buffer, frozen))
-    return found
+            yield Slot(path_string(here), buffer, frozen)
 
 
 def is_trainable(slot: Slot, leaf: Any) -> bool:
@@ -132,6 +130,12 @@ def combine(first: M, second: M) -> M:
 
     Raises:
         StructureError: The trees are not built alike, or both have a leaf at one place.
+
+    Examples:
+        >>> import rosin as rs
+        >>> model = rs.BatchNorm(2)
+        >>> rs.combine(*rs.partition(model)) == model
+        True
     """
     ours, structure = jax.tree.flatten(first, is_leaf=_is_none)
     theirs, other = jax.tree.flatten(second, is_leaf=_is_none)
@@ -293,7 +297,7 @@ def freeze(model: M, *paths: str) -> M:
         paths: Of modules or fields, such as `"layers[0]"`; `[*]` stands for any index.
 
     Raises:
-        StructureError: A path names nothing that is trained.
+        StructureError: A path names nothing that can be trained.
 
     Examples:
         >>> import rosin as rs
@@ -307,8 +311,18 @@ def freeze(model: M, *paths: str) -> M:
 def thaw(model: M, *paths: str) -> M:
     """Undo `freeze`, for the given paths or for the whole model.
 
+    Args:
+        model: A model, or any tree of models.
+        paths: As for `freeze`.
+
     Raises:
-        StructureError: A path names nothing.
+        StructureError: A path names nothing that can be trained.
+
+    Examples:
+        >>> import rosin as rs
+        >>> model = rs.freeze(rs.Chain(rs.Dense(2, 3), rs.Dense(3, 1)))
+        >>> list(rs.trainables(rs.thaw(model, "layers[1].bias"), paths=True))
+        ['layers[1].bias']
     """
     return _with_frozen(model, paths, lambda old, names: old - names, "thaw")
 
@@ -326,10 +340,9 @@ def _with_frozen(
         chosen: set[str] = set()
         for name in type(module).declared.dynamic:
             for path, pattern in patterns.items():
-                if _covers(pattern, (*keys, GetAttrKey(name))):
+                if _covers(pattern, (*keys, GetAttrKey(name))) and _has_parameters(module, name):
                     chosen.add(name)
-                    if _holds_parameters(module, name):
-                        missed.discard(path)
+                    missed.discard(path)
         old = marks_of(module)
         return old._replace(frozen=change(old.frozen, frozenset(chosen)))
 
@@ -352,8 +365,9 @@ def _covers(pattern: KeyPath, keys: KeyPath) -> bool:
     return len(pattern) <= len(keys) and all(map(matches, pattern, keys))
 
 
-def _holds_parameters(module: Module, name: str) -> bool:
-    leaves = jax.tree.leaves(module.__dict__[name])
+def _has_parameters(module: Module, name: str) -> bool:
+    """Tell whether a field holds parameters itself, not only in modules, which have marks."""
+    leaves = jax.tree.leaves(module.__dict__[name], is_leaf=is_module)
     return name not in type(module).declared.buffers and any(map(_is_float, leaves))
 
 

@@ -142,6 +142,14 @@ def load_arrays(
         FileError: The file breaks a rule of the format.
         LimitError: The file exceeds one of `limits`.
         OSError: The file cannot be opened.
+
+    Examples:
+        >>> import tempfile, rosin as rs
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rs.save(f"{folder}/model.safetensors", {"scales": [jnp.ones(2), jnp.ones(3)]})
+        ...     arrays = rs.load_arrays(f"{folder}/model.safetensors")
+        >>> {name: array.shape for name, array in arrays.items()}
+        {'scales[0]': (2,), 'scales[1]': (3,)}
     """
     return read_tensors(path, limits=limits, mmap=mmap).arrays
 
@@ -153,6 +161,13 @@ def load_metadata(path: str | os.PathLike[str], *, limits: Limits = _DEFAULT) ->
         FileError: The file breaks a rule of the format.
         LimitError: The file exceeds one of `limits`.
         OSError: The file cannot be opened.
+
+    Examples:
+        >>> import tempfile, rosin as rs
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rs.save(f"{folder}/model.safetensors", jnp.ones(2), {"author": "ada"})
+        ...     rs.load_metadata(f"{folder}/model.safetensors")
+        {'author': 'ada'}
     """
     return _free(read_tensors(path, limits=limits).metadata)
 

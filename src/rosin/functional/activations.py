@@ -87,11 +87,6 @@ def _with_derivative(derivative: Activation) -> Callable[[Activation], Activatio
     return decorate
 
 
-def _magnitude(x: Array) -> Array:
-    # jnp.abs has derivative 0 at 0, which would spoil the second derivatives there.
-    return jnp.where(x < 0, -x, x)
-
-
 def _polynomial(coefficients: tuple[float, ...], t: Array) -> Array:
     total = jnp.full_like(t, coefficients[0])
     for coefficient in coefficients[1:]:
@@ -142,13 +137,13 @@ def relu(x: ArrayLike) -> Array:
 
 
 def _sigmoid_slope(x: Array) -> Array:
-    n = jnp.exp(-_magnitude(x))
+    n = jnp.exp(-jnp.abs(x))
     return n / ((1 + n) * (1 + n))
 
 
 @_with_derivative(_sigmoid_slope)
 def _sigmoid(x: Array) -> Array:
-    n = jnp.exp(-_magnitude(x))
+    n = jnp.exp(-jnp.abs(x))
     return jnp.where(x < 0, n, 1) / (1 + n)
 
 
@@ -172,7 +167,7 @@ def sigmoid(x: ArrayLike) -> Array:
 
 def _tanh_slope(x: Array) -> Array:
     # 4n/(1+n)² as a square: n itself would be flushed to 0 before 4n is.
-    m = jnp.exp(-_magnitude(x))
+    m = jnp.exp(-jnp.abs(x))
     s = 2 * m / (1 + m * m)
     return s * s
 
@@ -208,7 +203,7 @@ def _root_of_n(a: Array) -> Array:
 
 
 def _gelu_tanh_slope(x: Array) -> Array:
-    a = jnp.minimum(_magnitude(x), _GELU_REACH)
+    a = jnp.minimum(jnp.abs(x), _GELU_REACH)
     m = _root_of_n(a)
     r = 1 / (1 + m * m)
     v = 2 * _SQRT_2_OVER_PI * (1 + 3 * _CUBIC * a * a)
@@ -222,7 +217,7 @@ def _gelu_tanh_slope(x: Array) -> Array:
 
 @_with_derivative(_gelu_tanh_slope)
 def _gelu_tanh(x: Array) -> Array:
-    a = jnp.minimum(_magnitude(x), _GELU_REACH)
+    a = jnp.minimum(jnp.abs(x), _GELU_REACH)
     m = _root_of_n(a)
     r = 1 / (1 + m * m)
     return jnp.where(x < 0, -(a * m) * (m * r), x * r)
@@ -238,7 +233,7 @@ def _erf_parts(a: Array) -> tuple[Array, Array, Array]:
 
 
 def _gelu_erf_slope(x: Array) -> Array:
-    a = jnp.minimum(_magnitude(x), _GELU_REACH)
+    a = jnp.minimum(jnp.abs(x), _GELU_REACH)
     if x.dtype == jnp.float32:
         m, _, bracket = _erf_parts(a)
         left = m * (m * bracket)
@@ -250,7 +245,7 @@ def _gelu_erf_slope(x: Array) -> Array:
 
 @_with_derivative(_gelu_erf_slope)
 def _gelu_erf(x: Array) -> Array:
-    a = jnp.minimum(_magnitude(x), _GELU_REACH)
+    a = jnp.minimum(jnp.abs(x), _GELU_REACH)
     if x.dtype == jnp.float32:
         m, tail, _ = _erf_parts(a)
         return jnp.where(x < 0, -(a * m) * (m * tail), x * (1 - m * m * tail))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looking things up by index, where an index out of range never goes unnoticed."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rosin.core.types import Array
 from rosin.core.validation import expect_integer, refuse
@@ -32,8 +32,9 @@ def take_rows(table: Array, indices: Array, *, subject: object = "take_rows") ->
     """
     expect_integer(indices, subject=subject, name="indices")
     length = table.shape[0]
-    if not isinstance(indices, jax.core.Tracer) and np.size(indices):
-        low, high = int(np.min(indices)), int(np.max(indices))
+    known = np.zeros(0, int) if isinstance(indices, Tracer) else np.asarray(indices)
+    if known.size:
+        low, high = int(known.min()), int(known.max())
         if low < 0 or high >= length:
             refuse(
                 RangeError,

@@ -16,8 +16,8 @@ from rosin.core.validation import (
     expect_last_axis,
 )
 from rosin.functional.activations import identity
-from rosin.functional.initialisers import glorot_uniform, normal
 from rosin.functional.indexing import take_rows
+from rosin.functional.initialisers import glorot_uniform, normal
 from rosin.layers.inputs import as_input, made_by
 
 
@@ -131,9 +131,7 @@ class Embedding(Module):
         init: Initialiser = normal,
         key: Key | None = None,
     ) -> None:
-        expect_at_least(
-            1, subject="Embedding", vocabulary_size=vocabulary_size, features=features
-        )
+        expect_at_least(1, subject="Embedding", vocabulary_size=vocabulary_size, features=features)
         expect_callable(subject="Embedding", init=init)
         key = resolve_key(key, subject="Embedding")
         self.weight = made_by(init, key, (vocabulary_size, features))

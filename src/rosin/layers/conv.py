@@ -9,10 +9,16 @@ import jax.numpy as jnp
 from rosin.core.module import Module
 from rosin.core.random import resolve_key
 from rosin.core.types import Activation, Array, Initialiser, Key, Static
-from rosin.core.validation import expect_at_least, expect_callable, expect_sizes, refuse
+from rosin.core.validation import (
+    expect_at_least,
+    expect_callable,
+    expect_last_axis,
+    expect_sizes,
+    refuse,
+)
 from rosin.errors import RangeError
 from rosin.functional.activations import identity
-from rosin.functional.convolution import Pad, conv, expand_pad, expand_sizes
+from rosin.functional.convolution import Pad, conv, expand_pad, expand_sizes, expect_space
 from rosin.functional.initialisers import glorot_uniform
 from rosin.layers.inputs import as_input, made_by
 
@@ -100,8 +106,12 @@ class Conv(Module):
 
     def __call__(self, x: Array) -> Array:
         """Map `(batch, *space, in_channels)` to `(batch, *space', out_channels)`."""
+        x = as_input(x, self.weight, subject=self)
+        expect_space(x, self.weight.ndim - 2, subject=self)
+        channels = self.weight.shape[-2] * self.groups
+        expect_last_axis(x, channels, subject=self, argument="in_channels")
         y = conv(
-            as_input(x, self.weight, subject=self),
+            x,
             self.weight,
             stride=self.stride,
             pad=self.pad,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every layer does with what it is given: inputs, initialisers."""
 
-import sys
+import inspect
 import warnings
 from typing import Any
 
@@ -37,8 +37,8 @@ def as_input(x: Any, parameter: Array | None, *, subject: object) -> Array:
 
 def _depth_of_caller() -> int:
     """Count the frames up to the first that is not Rosin's, for `warnings.warn`."""
-    depth, frame = 1, sys._getframe(1)  # noqa: SLF001  the documented way to look at frames
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("rosin."):
+    depth, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("rosin."):
         frame = frame.f_back
         depth += 1
     return depth

@@ -173,8 +173,8 @@ class LayerNorm(Module):
 
     Examples:
         >>> import jax.numpy as jnp
-        >>> LayerNorm(4)(jnp.arange(4.0)).round(2)
-        Array([-1.34, -0.45,  0.45,  1.34], dtype=float32)
+        >>> [round(float(y), 2) for y in LayerNorm(4)(jnp.arange(4.0))]
+        [-1.34, -0.45, 0.45, 1.34]
 
     Source:
         Ba, Kiros & Hinton 2016, eq. 4; Flux.jl `LayerNorm`, over last in place of first
@@ -218,9 +218,7 @@ class LayerNorm(Module):
                 f"sizes={x.shape[-rank:]}",
             )
         axes = tuple(range(-rank, 0))
-        y = layer_norm(
-            x, self.scale, self.shift, axes=axes, epsilon=self.epsilon, subject=self
-        )
+        y = layer_norm(x, self.scale, self.shift, axes=axes, epsilon=self.epsilon, subject=self)
         return self.activation(y)
 
     def __rich_repr__(self) -> Iterator[Any]:

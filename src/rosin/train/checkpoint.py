@@ -11,6 +11,7 @@ from rosin.core.validation import expect_at_least, expect_kind, expect_state, re
 from rosin.errors import FileError, StructureError, shortened, shown
 from rosin.files.models import load_with_metadata, save
 from rosin.optimisers.update import OptimiserState
+from rosin.train.step import source_name
 
 METADATA = "training"
 
@@ -93,7 +94,7 @@ class Checkpoint:
                 StructureError,
                 subject="Checkpoint",
                 expected="data that tells its position: attributes state and restore",
-                got=shown(data),
+                got=source_name(data),
                 fix="pass a DataLoader",
             )
         path = Path(self.path)

@@ -12,7 +12,14 @@ from rosin.core.types import Array, PyTree
 from rosin.core.validation import expect_callable, expect_kind, name_of, refuse
 from rosin.errors import ShapeError, StructureError, shown
 from rosin.train.samecode import SameCode
-from rosin.train.step import arguments_of, example_count, expect_batch, is_numeric, split_loss
+from rosin.train.step import (
+    arguments_of,
+    example_count,
+    expect_batch,
+    is_numeric,
+    source_name,
+    split_loss,
+)
 
 
 def evaluate(
@@ -57,7 +64,7 @@ def evaluate(
             StructureError,
             subject="evaluate",
             expected="data that gives at least one batch",
-            got=shown(data),
+            got=source_name(data),
             fix="pass a DataLoader or a list of batches; a generator gives its batches once",
         )
     return {name: t / examples for name, t in zip(functions, total, strict=True)}

@@ -20,6 +20,9 @@ from rosin.optimisers.update import OptimiserState, update
 from rosin.train.replay import Fault, Replay, Traced, kind_of, written
 from rosin.train.step import arguments_of, split_loss
 
+UNSEEN = "a NaN or an infinity that did not come up again, operation by operation"
+BEYOND = ", though loss and gradient are finite"
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NonFinite:
@@ -127,34 +130,47 @@ def step_error(
     loss: Callable[..., Any], model: Any, opt_state: OptimiserState, batch: PyTree
 ) -> NonFiniteError:
     """Say in an error what was not finite in a step that started from here."""
+    try:
+        return _located(loss, model, opt_state, batch)
+    except Exception as fault:  # noqa: BLE001  whatever breaks the search, the step was not finite
+        error = _update_error("a NaN or an infinity", "")
+        error.add_note(f"the search for its place failed: {type(fault).__name__}: {fault}")
+        return error
+
+
+def _located(
+    loss: Callable[..., Any], model: Any, opt_state: OptimiserState, batch: PyTree
+) -> NonFiniteError:
     finding = find_nonfinite(loss, model, batch)
     if finding is not None:
         return finding.error(model)
     _, grads, recorded = withgradient(loss, model, *arguments_of(batch))
     new_state, new_model = update(opt_state, recorded, grads)
-    where, got = "", "a NaN or an infinity"
-    for subject, old, new in (("model", model, new_model), ("opt_state", opt_state, new_state)):
-        found = _first_spoilt(old, new)
-        if found is not None:
-            path, got = found
-            where = as_where(path) if subject == "model" else ""
-            got += f" in {subject}{as_where(path)}" if subject == "opt_state" else ""
-            break
+    path, kind = _first_spoilt(model, new_model)
+    if kind:
+        return _update_error(kind + BEYOND, as_where(path))
+    path, kind = _first_spoilt(opt_state, new_state)
+    held = f"{kind} in opt_state{as_where(path)}{BEYOND}"
+    return _update_error(held if kind else UNSEEN, "")
+
+
+def _update_error(got: str, where: str) -> NonFiniteError:
     return NonFiniteError(
         subject="the update",
         expected="finite parameters and optimiser state after the step",
-        got=f"{got}, though loss and gradient are finite",
+        got=got,
         fix="lower the learning rate",
         where=where,
     )
 
 
-def _first_spoilt(old: PyTree, new: PyTree) -> tuple[str, str] | None:
+def _first_spoilt(old: PyTree, new: PyTree) -> tuple[str, str]:
+    """Return the path of the first leaf that is finite in the old tree only, and its kind."""
     pairs = zip(jax.tree.leaves(old), jax.tree_util.tree_leaves_with_path(new), strict=True)
     for before, (keys, after) in pairs:
         if kind_of(after) and not kind_of(before):
             return path_string(keys), kind_of(after)
-    return None
+    return "", ""
 
 
 def _finding(fault: Fault, *, backward: bool) -> NonFinite:

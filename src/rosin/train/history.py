@@ -109,7 +109,7 @@ class History:
             right.set_ylabel(", ".join(_words(c.removeprefix("validation_")) for c in others))
             lines += right.get_legend_handles_labels()[0]
             names += right.get_legend_handles_labels()[1]
-        axes.legend(lines, names, loc="center right")
+        axes.legend(lines, names, loc="right")
         return axes
 
     def __repr__(self) -> str:

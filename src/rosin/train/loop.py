@@ -16,12 +16,13 @@ from rosin.core.validation import (
     expect_one_of,
     refuse,
 )
-from rosin.errors import StructureError, shown
+from rosin.errors import StructureError
 from rosin.optimisers.update import OptimiserState, expect_opt_state
 from rosin.train.checkpoint import Checkpoint, as_checkpoint
 from rosin.train.evaluate import evaluate, expect_functions
 from rosin.train.progress import Silent, shown_progress
 from rosin.train.run import Run, TrainResult
+from rosin.train.step import source_name
 
 M = TypeVar("M")
 
@@ -163,6 +164,6 @@ def _refuse_batches(data: object, name: str) -> None:
         StructureError,
         subject="train",
         expected=f"{name} that gives at least one batch each time it is iterated over",
-        got=shown(data),
+        got=source_name(data),
         fix="pass a DataLoader or a list of batches; a generator is empty after its first epoch",
     )

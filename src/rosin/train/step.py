@@ -153,6 +153,11 @@ def example_count(batch: PyTree) -> int:
     return shape[0] if shape else 1
 
 
+def source_name(data: object) -> str:
+    """Name in a message what was to give batches; many print no more than an address."""
+    return shown(data) if hasattr(data, "dtype") else f"an object of class {type(data).__name__}"
+
+
 def expect_batch(batch: PyTree) -> None:
     """Refuse a batch without arrays, without examples, or with anything but arrays."""
     leaves = jax.tree.leaves(batch)
