@@ -7,6 +7,7 @@ from typing import Any
 from rosin.errors import shown
 
 LINE_CHARACTERS = 88
+MAX_NESTING = 40
 
 
 def call_text(module: Any) -> str:
@@ -22,10 +23,10 @@ def value_text(value: Any) -> str:
 class _Text:
     """One value, on one line and taken apart; each value is spelled once."""
 
-    def __init__(self, value: Any) -> None:
-        parts = _parts(value)
+    def __init__(self, value: Any, depth: int = 0) -> None:
+        parts = _parts(value) if depth < MAX_NESTING else ("…", [], "")
         self.opening, arguments, self.closing = parts or (_atom(value), [], "")
-        self.arguments = [(label, _Text(inner)) for label, inner in arguments]
+        self.arguments = [(label, _Text(inner, depth + 1)) for label, inner in arguments]
         inside = ", ".join(f"{label}{text.line}" for label, text in self.arguments)
         comma = "," if type(value) is tuple and len(arguments) == 1 else ""
         self.line = f"{self.opening}{inside}{comma}{self.closing}"

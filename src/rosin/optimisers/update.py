@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Applying a rule to a model: setup, update, adjust."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import PyTreeDef
 
 from rosin.core.module import Module
 from rosin.core.paths import path_string
@@ -179,8 +181,14 @@ def strong(tree: M) -> M:
 
 def _by_path(tree: PyTree) -> dict[str, Any]:
     """List the leaves of a tree, None included, by path."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: node is None)
-    return {path_string(keys): leaf for keys, leaf in leaves}
+    leaves, structure = jax.tree.flatten(tree, is_leaf=lambda node: node is None)
+    return dict(zip(_paths(structure), leaves, strict=True))
+
+
+@functools.lru_cache(maxsize=512)
+def _paths(structure: PyTreeDef) -> tuple[str, ...]:
+    numbered = structure.unflatten(list(range(structure.num_leaves)))
+    return tuple(path_string(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(numbered))
 
 
 # --- state of some of the parameters ------------------------------------------------
