@@ -104,7 +104,7 @@ CASES = {
     "the model from outside": lambda: step(captured(mlp())),
     "a jit inside a gradient": lambda: rs.gradient(lambda m, x: jax.jit(m)(x + 0).mean(), mlp(), X),
     "training mode outside a gradient": lambda: rs.trainmode(mlp())(X),
-    "the ambient stream under jit": lambda: jax.jit(lambda: (rs.Dense(2, 3),))(),
+    "the ambient stream under jit": jax.jit(lambda: rs.Dense(2, 3)),
     "a rule in place of its state": lambda: rs.update(rs.Adam(), mlp(), mlp()),
     "the whole result as a gradient": lambda: rs.update(
         rs.setup(rs.Adam(), mlp()), mlp(), rs.withgradient(mean, mlp(), X)
