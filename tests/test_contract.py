@@ -58,7 +58,8 @@ def test_an_ensemble_is_a_loop(row):
     layer, inputs = row.layer(), row.inputs()
     if not jax.tree.leaves(layer):
         return
-    other = rs.combine(jax.tree.map(lambda p: p * 0.5, rs.partition(layer)[0]), layer)
+    parameters, rest = rs.partition(layer)
+    other = rs.combine(jax.tree.map(lambda p: p * 0.5, parameters), rest)
     stacked = jax.tree.map(lambda a, b: jnp.stack([a, b]), layer, other)
     axes = (0, *(None for _ in inputs))
     outputs = jax.vmap(call, in_axes=axes)(stacked, *inputs)
@@ -101,6 +102,18 @@ def test_gradient_and_plain_grad_agree_in_inference(row):
     ours = rs.gradient(loss, rs.testmode(layer))
     assert jax.tree.structure(plain) == jax.tree.structure(ours)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), plain, ours)
+
+
+@every_layer
+def test_plain_grad_takes_the_whole_layer(row):
+    # JAX wants `allow_int` as soon as a tree holds whole numbers or random keys.
+    layer, inputs = row.layer(), row.inputs()
+    plain = jax.grad(lambda m: (m(*inputs) ** 2).sum(), allow_int=True)(layer)
+    assert type(plain) is type(layer)
+    ours = rs.trainables(layer, paths=True)
+    assert {path: p.shape for path, p in rs.trainables(plain, paths=True).items()} == {
+        path: p.shape for path, p in ours.items()
+    }
 
 
 @every_layer

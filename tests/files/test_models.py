@@ -4,7 +4,6 @@
 import dataclasses
 import enum
 import math
-import os
 from typing import Any, NamedTuple
 
 import jax
@@ -263,13 +262,13 @@ def test_a_weak_array_of_any_shape_and_dtype_is_loaded(path):
     assert rs.equal(rs.load(path, tree), tree)
 
 
-def test_what_is_loaded_has_memory_of_its_own(path):
-    tree = {"a": jnp.arange(1000.0), "n": np.arange(1000), "k": jax.random.split(KEY, 500)}
-    rs.save(path, tree)
+@pytest.mark.parametrize("padding", range(8))  # one of them puts the array on 64 bytes
+def test_what_is_loaded_has_memory_of_its_own(path, padding):
+    tree = {"a": jnp.arange(1024.0), "n": np.arange(1024), "k": jax.random.split(KEY, 512)}
+    rs.save(path, tree, {"padding": "x" * 8 * padding})
     loaded = rs.load(path, blank(tree))
     with path.open("r+b") as file:
-        size = os.fstat(file.fileno()).st_size
-        file.write(b"\xff" * size)
+        file.write(b"\xff" * path.stat().st_size)
     assert rs.equal(loaded, tree)
 
 

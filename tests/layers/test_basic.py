@@ -117,3 +117,11 @@ def test_the_gradient_of_an_embedding_sums_over_equal_indices():
     table = rs.Embedding(3, 2, key=KEY)
     grads = rs.gradient(lambda m: m(np.array([1, 1, 2])).sum(), table)
     np.testing.assert_array_equal(grads.weight, [[0, 0], [2, 2], [1, 1]])
+
+
+@pytest.mark.parametrize("wrong", [[[1.0, 2.0, 3.0]], 3.0, None, "x"], ids=str)
+def test_what_is_no_array_is_refused(wrong):
+    with pytest.raises(rs.StructureError) as caught:
+        rs.Chain(rs.Dense(3, 2, key=KEY))(wrong)
+    assert caught.value.expected == "an array"
+    assert caught.value.where == ".layers[0]"

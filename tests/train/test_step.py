@@ -121,6 +121,7 @@ def test_a_model_may_hold_plain_numbers():
 CLIPPED = optax.chain(optax.clip(1.0), optax.sgd(0.1))
 BAD = {
     "loss": (lambda w, x: jnp.log(w - 1).sum(), rs.Adam()),
+    "loss alone": (lambda w, x: w.sum() + jax.lax.stop_gradient(jnp.log(0 * w[0])), rs.Descent()),
     "loss and data": (lambda w, x: (w * x[:, :1] / 0 * 0).sum(), rs.Adam()),
     "gradient": (lambda w, x: jnp.sqrt(w - 1).sum(), rs.Adam()),
     "gradient, made finite by the rule": (lambda w, x: jnp.sqrt(w - 1).sum(), CLIPPED),
@@ -167,6 +168,20 @@ def test_an_infinity_that_stands_in_a_buffer_is_no_fault():
     assert not rs.equal(result.model.weight, model.weight)
     np.testing.assert_allclose(result.model.least, [min(np.inf, X[0, 0]), 0])
     assert rs.equal(result.model.mask, model.mask)
+
+
+def test_a_nan_in_a_buffer_that_nobody_records_is_no_fault():
+    class Unused(rs.Module):
+        """A parameter beside a buffer that is not set yet."""
+
+        weight: rs.Array
+        unset: rs.Buffer[rs.Array]
+
+    model, opt_state = setup(Unused(jnp.ones(3), jnp.asarray(np.nan)), rs.Descent(0.1))
+    result = rs.trainstep(lambda m, x: (m.weight * x[0]).sum(), model, X, opt_state)
+    assert bool(result.finite)
+    assert not rs.equal(result.model.weight, model.weight)
+    assert rs.equal(result.model.unset, model.unset)
 
 
 def test_an_infinity_that_is_recorded_again_may_stay_and_nan_may_not():

@@ -171,7 +171,7 @@ def _refuse_record(module: Module) -> None:
         )
     elif visit.recorder.open:
         got = "a module of an outer function, captured by an inner gradient or transform"
-        fix = "hand it to the inner function as what it maps or differentiates by"
+        fix = "hand it to the inner function as what rs.vmap maps, or rs.gradient differentiates by"
     else:
         got = "a module kept from a gradient that is over"
         fix = "use the model that rs.withgradient returned"
@@ -211,9 +211,10 @@ class Passage:
         copies = [module for _, module in walk_modules(inner)]
         outer = next((visit.recorder for visit in self.visits if visit is not None), None)
         recorder = Recorder(outer and outer.observe)
-        for copy, visit in zip(copies, self.visits, strict=True):
+        for copy, module, live in zip(copies, self.modules, self.visits, strict=True):
+            visit = module.__dict__.get(VISIT)  # a dead one goes along, for messages
             if visit is not None:
-                vars(copy)[VISIT] = Visit(recorder, visit.path)
+                vars(copy)[VISIT] = Visit(recorder, visit.path) if live else visit
         links = {id(c): f for c, f in zip(copies, self.firsts, strict=True) if f is not None}
         opened = _opened(recorder) if _innermost.get() else contextlib.nullcontext()
         with opened, linked(links):

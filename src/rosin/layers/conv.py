@@ -12,11 +12,10 @@ from rosin.core.types import Activation, Array, Initialiser, Key, Static
 from rosin.core.validation import (
     expect_at_least,
     expect_callable,
-    expect_last_axis,
     expect_sizes,
     refuse,
 )
-from rosin.errors import RangeError
+from rosin.errors import RangeError, ShapeError, shown
 from rosin.functional.activations import identity
 from rosin.functional.convolution import Pad, conv, expand_pad, expand_sizes, expect_space
 from rosin.functional.initialisers import glorot_uniform
@@ -108,8 +107,7 @@ class Conv(Module):
         """Map `(batch, *space, in_channels)` to `(batch, *space', out_channels)`."""
         x = as_input(x, self.weight, subject=self)
         expect_space(x, self.weight.ndim - 2, subject=self)
-        channels = self.weight.shape[-2] * self.groups
-        expect_last_axis(x, channels, subject=self, argument="in_channels")
+        self._expect_channels(x)
         y = conv(
             x,
             self.weight,
@@ -120,6 +118,18 @@ class Conv(Module):
             subject=self,
         )
         return self.activation(y if self.bias is None else y + self.bias)
+
+    def _expect_channels(self, x: Array) -> None:
+        channels = self.weight.shape[-2] * self.groups
+        if x.shape[-1] != channels:
+            refuse(
+                ShapeError,
+                subject=self,
+                expected=f"shape (batch, *space, {channels}), channels last",
+                got=shown(x),
+                fix="move the channels to the last axis with jnp.moveaxis(x, 1, -1), or build "
+                f"the layer with in_channels={x.shape[-1]}",
+            )
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the arguments that build this layer."""

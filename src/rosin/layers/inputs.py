@@ -10,7 +10,7 @@ import numpy as np
 
 from rosin.core.types import Array, Initialiser, Key, Shape
 from rosin.core.validation import expect_floating, refuse
-from rosin.errors import ShapeError, shown
+from rosin.errors import ShapeError, StructureError, shown
 
 
 def as_input(x: Any, parameter: Array | None, *, subject: object) -> Array:
@@ -20,8 +20,17 @@ def as_input(x: Any, parameter: Array | None, *, subject: object) -> Array:
     place that calls.
 
     Raises:
+        StructureError: The input is no array.
         DtypeError: The input is not of a floating-point dtype.
     """
+    if not hasattr(x, "dtype"):
+        refuse(
+            StructureError,
+            subject=subject,
+            expected="an array",
+            got=shown(x),
+            fix="convert it with jnp.asarray(x, jnp.float32)",
+        )
     expect_floating(x, subject=subject)
     if parameter is None:
         return jnp.asarray(x)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
-from jax.tree_util import PyTreeDef
 
 from rosin.core.module import Module
 from rosin.core.paths import path_string
@@ -186,7 +185,7 @@ def _by_path(tree: PyTree) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=512)
-def _paths(structure: PyTreeDef) -> tuple[str, ...]:
+def _paths(structure: Any) -> tuple[str, ...]:
     numbered = structure.unflatten(list(range(structure.num_leaves)))
     return tuple(path_string(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(numbered))
 

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers under remat, scan_layers and vmap: equal to the plain computation, state included."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rosin.core.gradient import gradient, withgradient
+from rosin.core.module import Module
+from rosin.core.recording import recording
+from rosin.core.sharing import share
+from rosin.core.transforms import remat, scan_layers, vmap
+from rosin.core.types import Array, Buffer
+from rosin.errors import RangeError, ShapeError, StateError, StructureError
+from tests.core.toys import Affine, Broken, Centre, Noise, Seq, X, array, assert_trees_close
+
+ROWS = array(5, 2, 3, seed=9)
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}  # XLA fuses, and so rounds, a scanned body otherwise
+
+
+def block(seed):
+    return Seq(Affine(3, 3, seed=seed), Centre(3), Noise(seed))
+
+
+def blocks():
+    return [block(seed) for seed in range(3)]
+
+
+def stacked(*members, axis=0):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *members)
+
+
+def member(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def squares(model, *args):
+    return (model(*args) ** 2).sum()
+
+
+FORMS = {
+    "remat": (lambda b: remat(Seq(*b)), lambda m: m.layer.layers),
+    "remat in remat": (
+        lambda b: remat(Seq(b[0], remat(Seq(*b[1:])))),
+        lambda m: [m.layer.layers[0], *m.layer.layers[1].layer.layers],
+    ),
+    "scan": (scan_layers, list),
+    "remat in scan": (lambda b: scan_layers([*map(remat, b)]), lambda m: [r.layer for r in m]),
+    "scan in remat": (lambda b: remat(scan_layers(b)), lambda m: list(m.layer)),
+    "scan in scan": (
+        lambda b: scan_layers([scan_layers([one]) for one in b]),
+        lambda m: [inner[0] for inner in m],
+    ),
+}
+
+
+@jax.jit
+def step(model, x):
+    return withgradient(squares, model, x), model(x)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_value_gradient_state_and_inference_are_those_of_the_plain_layers(form):
+    build, parts = FORMS[form]
+    (value, grads, new), y = step(build(blocks()), X)
+    (plain_value, plain_grads, plain_new), plain_y = step(Seq(*blocks()), X)
+    np.testing.assert_allclose(value, plain_value, rtol=1e-5)
+    np.testing.assert_allclose(y, plain_y, **CLOSE)
+    for i in range(len(blocks())):
+        assert_trees_close(parts(grads)[i], plain_grads.layers[i], rtol=1e-4, atol=1e-5)
+        assert_trees_close(parts(new)[i], plain_new.layers[i], **CLOSE)
+        assert parts(new)[i].layers[1].steps == 1
+
+
+@pytest.mark.parametrize("form", ["remat", "scan", "scan in remat"])
+def test_vmap_of_a_transformed_ensemble_runs_and_records_for_each_member(form):
+    members = [FORMS[form][0]([block(10 * k + i) for i in range(3)]) for k in range(2)]
+    mapped = vmap(lambda m, x: (m(x) ** 2).sum())
+    together = jax.jit(lambda ms, x: withgradient(lambda m: mapped(m, x).sum(), ms))
+    value, grads, new = together(stacked(*members), ROWS[:2])
+    single = [step(m, ROWS[k])[0] for k, m in enumerate(members)]
+    np.testing.assert_allclose(value, sum(one[0] for one in single), rtol=1e-5)
+    for k, (_, one_grads, one_new) in enumerate(single):
+        assert_trees_close(member(grads, k), one_grads, rtol=1e-4, atol=1e-5)
+        assert_trees_close(member(new, k), one_new, **CLOSE)
+
+
+# --- remat ------------------------------------------------------------------------------
+
+
+def tanhs(model):
+    return str(jax.make_jaxpr(lambda m: gradient(squares, m, X))(model)).count("= tanh")
+
+
+def test_remat_computes_inner_values_again():
+    plain = Seq(Affine(3, 3), Affine(3, 3))
+    assert tanhs(plain) == 2
+    assert tanhs(remat(plain)) > 2
+
+
+class Scaled(Module):
+    """Takes what is no array, by place and by name."""
+
+    weight: Array
+
+    def __call__(self, x, how, *, parts=(), flip=False):
+        assert type(how) is str
+        assert type(flip) is bool
+        x = x * self.weight if how == "times" else x + self.weight
+        x = x + sum(parts)
+        return -x if flip else x
+
+
+def test_remat_hands_on_what_is_no_array_as_it_is():
+    model = remat(Scaled(jnp.asarray(3.0)))
+    parts = [jnp.asarray(1.0), None, jnp.asarray(2.0)]
+    np.testing.assert_allclose(model(jnp.ones(()), "times", parts=parts[::2], flip=True), -6)
+    np.testing.assert_allclose(model(jnp.ones(()), "plus"), 4)
+
+
+@pytest.mark.parametrize("wrong", [jnp.tanh, None, 3, (Noise(),)])
+def test_remat_and_scan_layers_take_modules_only(wrong):
+    for transform in (remat, lambda f: scan_layers([f])):
+        with pytest.raises(StructureError):
+            transform(wrong)
+
+
+# --- scan_layers ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (Affine(4, 3), "other at weight"),
+        (Affine(4, 4), "other at weight, bias"),
+        (Affine(3, 3).replace(bias=jnp.ones(3, jnp.bfloat16)), "other at bias"),
+        (Affine(3, 3, bias=False), "bias=None"),
+        (Affine(3, 3, jnp.sin), "sin"),
+        (Centre(3), "Centre"),
+    ],
+)
+def test_unequal_blocks_are_refused_and_the_difference_is_named(other, difference):
+    with pytest.raises(StructureError) as caught:
+        scan_layers([Affine(3, 3), Affine(3, 3), other])
+    assert caught.value.expected.startswith("layer 2 to be built like layer 0, Affine(")
+    assert difference in caught.value.got
+
+
+def test_no_block_at_all_is_refused():
+    with pytest.raises(RangeError, match="number_of_layers"):
+        scan_layers([])
+
+
+def test_blocks_that_share_a_layer_are_refused():
+    tied = share(Affine(3, 3))
+    with pytest.raises(StructureError, match="shared layer"):
+        scan_layers([Seq(tied), Seq(tied)])
+
+
+def test_a_block_is_reached_by_index_and_all_are_counted():
+    model = scan_layers(blocks())
+    assert len(model) == 3
+    assert model[1] == block(1)
+    assert model[-1] == model[np.int64(2)] == block(2)
+    assert list(model) == blocks()
+    for outside in (3, -4):
+        with pytest.raises(IndexError):
+            model[outside]
+    with pytest.raises(TypeError):
+        model["1"]
+
+
+class Widen(Module):
+    weight: Array
+
+    def __call__(self, x):
+        return jnp.concatenate([x, self.weight[None].repeat(x.shape[0], 0)], 1)
+
+
+class Halve(Module):
+    weight: Array
+
+    def __call__(self, x):
+        return x.astype(jnp.bfloat16)
+
+
+@pytest.mark.parametrize(("kind", "got"), [(Widen, "float32[2,6]"), (Halve, "bfloat16[2,3]")])
+def test_a_block_that_does_not_return_what_it_takes_is_refused_in_its_place(kind, got):
+    model = Seq(scan_layers([kind(jnp.ones(3)), kind(jnp.ones(3))]))
+    with pytest.raises(ShapeError) as caught:
+        model(X)
+    assert (caught.value.got, caught.value.where) == (got, ".layers[0]")
+
+
+def test_scan_layers_hands_the_other_arguments_to_every_block():
+    model = scan_layers([Scaled(jnp.asarray(float(n))) for n in (2, 3)])
+    y = model(jnp.ones(2), "times", parts=[jnp.asarray(1.0)])
+    np.testing.assert_allclose(y, np.full(2, (1 * 2 + 1) * 3 + 1))
+
+
+def test_scan_layers_traces_a_block_once_however_many_there_are():
+    def count(length):
+        model = scan_layers([Affine(3, 3, seed=i) for i in range(length)])
+        return str(jax.make_jaxpr(lambda m, x: m(x))(model, X)).count("= tanh")
+
+    assert count(7) == count(2) == 1
+
+
+# --- vmap -------------------------------------------------------------------------------
+
+
+class Matrix(Module):
+    """State with axes enough to map over any."""
+
+    weight: Array
+    total: Buffer[Array]
+
+    def __call__(self, x):
+        self.record(total=self.total + x.sum())
+        return self.weight @ x
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_an_ensemble_records_along_the_axis_that_it_is_stacked_on(axis):
+    members = [Matrix(array(4, 3, seed=k), array(4, 3, seed=k + 50)) for k in range(5)]
+    x = array(3)
+    call = vmap(lambda m, x: m(x), in_axes=(axis, None))
+    y, new = recording(call, stacked(*members, axis=axis), x)
+    for k, one in enumerate(members):
+        expected_y, expected_new = recording(lambda m: m(x), one)
+        np.testing.assert_allclose(y[k], expected_y, rtol=1e-5)
+        np.testing.assert_allclose(new.total.take(k, axis), expected_new.total, rtol=1e-6)
+
+
+def test_a_layer_is_mapped_over_the_axes_that_were_asked_for():
+    layer = Affine(3, 4)
+    expected = np.stack([layer(ROWS[i]) for i in range(5)])
+    np.testing.assert_allclose(vmap(layer)(ROWS), expected, **CLOSE)
+    moved = vmap(layer, in_axes=[1], out_axes=2)(ROWS.swapaxes(0, 1))
+    np.testing.assert_allclose(moved, expected.transpose(1, 2, 0), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (lambda: vmap(Noise(1)), (5, 3)),
+        (lambda: vmap(vmap(Noise(1))), (4, 5, 3)),
+        (lambda: vmap(remat(Noise(1))), (5, 3)),
+        (lambda: vmap(scan_layers([Noise(1), Noise(2)])), (5, 3)),
+        (lambda: scan_layers([vmap(Noise(1)), vmap(Noise(2))]), (5, 3)),
+    ],
+)
+def test_a_layer_that_is_not_mapped_gets_keys_of_its_own_for_each_index(build, shape):
+    run = jax.jit(lambda model: recording(lambda m: m(jnp.zeros(shape)), model))
+    first, moved = run(build())
+    second, again = run(moved)
+    assert len(np.unique(np.stack([first, second]))) == 2 * first.size
+    assert len({build(), moved, again}) == 3
+    assert jax.tree.structure(moved) == jax.tree.structure(build())
+    np.testing.assert_array_equal(run(build())[0], first)
+
+
+def test_a_key_that_was_not_used_does_not_move_on():
+    model = (Noise(1), Noise(2))
+    call = vmap(lambda pair, x: pair[0](x), in_axes=(None, 0))
+    _, new = recording(lambda m: call(m, jnp.zeros((5, 3))), model)
+    assert new[1] == model[1]
+    assert new[0] != model[0]
+
+
+def test_an_unmapped_layer_may_record_nothing_but_keys():
+    model = Seq(Noise(), vmap(Seq(Noise(), Centre(3))))
+    with pytest.raises(StateError) as caught:
+        recording(lambda m: m(ROWS), model)
+    assert caught.value.where == ".layers[1].layer.layers[1]"
+    assert "mean, steps" in caught.value.got
+    assert model(ROWS).shape == ROWS.shape  # in inference nothing is recorded
+
+
+@pytest.mark.parametrize(
+    ("in_axes", "args"),
+    [
+        ((0,), (Affine(3, 3), X)),
+        ((0, 0, 0), (Affine(3, 3), X)),
+        (((0,), 0), (Affine(3, 3), X)),
+        ((0.5, 0), (Affine(3, 3), X)),
+        ((True, 0), (Affine(3, 3), X)),
+        ((None, None), (Affine(3, 3), X)),
+        (None, (Affine(3, 3), X)),
+        (0, ()),
+    ],
+)
+def test_axes_that_do_not_fit_the_arguments_are_refused(in_axes, args):
+    with pytest.raises(StructureError, match="in_axes"):
+        vmap(lambda *parts: parts[0](parts[1]), in_axes=in_axes)(*args)
+
+
+def test_only_what_can_be_called_is_mapped():
+    with pytest.raises(StructureError):
+        vmap(3)
+
+
+# --- where an error stands --------------------------------------------------------------
+
+WRAPPERS = {
+    "remat": (remat, ".layer", X),
+    "scan": (lambda b: scan_layers([b, b]), ".blocks", X),
+    "vmap": (vmap, ".layer", ROWS),
+    "remat in scan": (lambda b: scan_layers([remat(b), remat(b)]), ".blocks.layer", X),
+    "scan in vmap": (lambda b: vmap(scan_layers([b, b])), ".layer.blocks", ROWS),
+}
+CALLS = {
+    "plain": lambda m, x: m(x),
+    "jit": lambda m, x: jax.jit(lambda m: m(x))(m),
+    "gradient": lambda m, x: gradient(squares, m, x),
+    "gradient in jit": lambda m, x: jax.jit(lambda m: gradient(squares, m, x))(m),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_an_error_inside_says_where_its_layer_stands(wrapper, call):
+    wrap, path, x = WRAPPERS[wrapper]
+    where = f".layers[1]{path}.layers[1]"
+    with pytest.raises(ShapeError) as caught:
+        CALLS[call](Seq(Noise(), wrap(Seq(Affine(3, 3), Affine(4, 3)))), x)
+    assert caught.value.where == where
+    foreign = Seq(Noise(), wrap(Seq(Affine(3, 3), Broken(jnp.ones(2), OSError))))
+    with pytest.raises(OSError, match="broken") as other:
+        CALLS[call](foreign, x)
+    assert other.value.__notes__ == [f"raised in model{where}"]
