@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 from sklearn.datasets import load_digits
@@ -51,19 +50,21 @@ def build() -> rs.Chain:
     return rs.Chain(
         rs.Conv((3, 3), 1, 32, pad="same"),
         rs.BatchNorm(32, rs.relu),
+        rs.Conv((3, 3), 32, 32, pad="same"),
+        rs.BatchNorm(32, rs.relu),
         rs.MaxPool((2, 2)),
         rs.Conv((3, 3), 32, 64, pad="same"),
         rs.BatchNorm(64, rs.relu),
         rs.MaxPool((2, 2)),
         rs.flatten,
-        rs.Dropout(0.3),
+        rs.Dropout(0.5),
         rs.Dense(256, 10),
     )
 
 
 def loss(model: rs.Chain, x: rs.Array, y: rs.Array) -> rs.Array:
-    """Compare class scores with labels."""
-    return rs.logitcrossentropy(model(x), y)
+    """Compare class scores with labels, smoothed against overconfidence."""
+    return rs.logitcrossentropy(model(x), y, label_smoothing=0.1)
 
 
 def accuracy(model: rs.Chain, x: rs.Array, y: rs.Array) -> rs.Array:
@@ -77,20 +78,23 @@ print(rs.summary(model, (1, 8, 8, 1)), end="\n\n")
 
 # %% [markdown]
 # ## Training
+#
+# First at full rate, then for half as long at a tenth of it. Changing a hyperparameter
+# does not compile the step again.
 
 # %%
+loader = rs.DataLoader(training, batch_size=64, shuffle=True, seed=SEED)
+watch = {
+    "validation": rs.DataLoader(test, batch_size=len(test[1])),
+    "metrics": {"accuracy": accuracy},
+}
 start = time.perf_counter()
-result = rs.train(
-    loss,
-    model,
-    rs.DataLoader(training, batch_size=64, shuffle=True, seed=SEED),
-    rs.setup(rs.AdamW(2e-3), model),
-    epochs=EPOCHS,
-    validation=rs.DataLoader(test, batch_size=256),
-    metrics={"accuracy": accuracy},
-)
+first = rs.train(loss, model, loader, rs.setup(rs.AdamW(2e-3), model), epochs=EPOCHS, **watch)
+slower = rs.adjust(first.opt_state, learning_rate=2e-4)
+result = rs.train(loss, first.model, loader, slower, epochs=max(EPOCHS // 2, 1), **watch)
 seconds = time.perf_counter() - start
-score = result.history["validation_accuracy"][-1]
+history = first.history + result.history
+score = history["validation_accuracy"][-1]
 print(f"\ntrained in {seconds:.1f} s, test accuracy {100 * score:.2f} %")
 
 # %% [markdown]
@@ -121,7 +125,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
-result.history.plot(left)
+history.plot(left)
 left.set_title("Training")
 
 predicted = scores.argmax(axis=-1)
@@ -145,4 +149,3 @@ print(f"wrote {PICTURE}")
 # %%
 if not equal:
     raise SystemExit("the loaded model differs from the saved one")
-assert jnp.isfinite(scores).all()

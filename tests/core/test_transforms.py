@@ -24,7 +24,7 @@ def block(seed):
 
 
 def blocks():
-    return [block(seed) for seed in range(3)]
+    return [block(seed) for seed in range(2)]
 
 
 def stacked(*members, axis=0):
@@ -75,7 +75,7 @@ def test_value_gradient_state_and_inference_are_those_of_the_plain_layers(form):
 
 @pytest.mark.parametrize("form", ["remat", "scan", "scan in remat"])
 def test_vmap_of_a_transformed_ensemble_runs_and_records_for_each_member(form):
-    members = [FORMS[form][0]([block(10 * k + i) for i in range(3)]) for k in range(2)]
+    members = [FORMS[form][0]([block(10 * k + i) for i in range(2)]) for k in range(2)]
     mapped = vmap(lambda m, x: (m(x) ** 2).sum())
     together = jax.jit(lambda ms, x: withgradient(lambda m: mapped(m, x).sum(), ms))
     value, grads, new = together(stacked(*members), ROWS[:2])
@@ -160,36 +160,27 @@ def test_blocks_that_share_a_layer_are_refused():
 
 def test_a_block_is_reached_by_index_and_all_are_counted():
     model = scan_layers(blocks())
-    assert len(model) == 3
-    assert model[1] == block(1)
-    assert model[-1] == model[np.int64(2)] == block(2)
+    assert len(model) == 2
+    assert model[0] == block(0)
+    assert model[-1] == model[np.int64(1)] == block(1)
     assert list(model) == blocks()
-    for outside in (3, -4):
+    for outside in (2, -3):
         with pytest.raises(IndexError):
             model[outside]
     with pytest.raises(TypeError):
         model["1"]
 
 
-class Widen(Module):
-    weight: Array
-
-    def __call__(self, x):
-        return jnp.concatenate([x, self.weight[None].repeat(x.shape[0], 0)], 1)
+def halve(x):
+    return x.astype(jnp.bfloat16)
 
 
-class Halve(Module):
-    weight: Array
-
-    def __call__(self, x):
-        return x.astype(jnp.bfloat16)
-
-
-@pytest.mark.parametrize(("kind", "got"), [(Widen, "float32[2,6]"), (Halve, "bfloat16[2,3]")])
-def test_a_block_that_does_not_return_what_it_takes_is_refused_in_its_place(kind, got):
-    model = Seq(scan_layers([kind(jnp.ones(3)), kind(jnp.ones(3))]))
+@pytest.mark.parametrize(
+    ("other", "got"), [(Affine(3, 6), "float32[2,6]"), (Affine(3, 3, halve), "bfloat16[2,3]")]
+)
+def test_a_block_that_does_not_return_what_it_takes_is_refused_in_its_place(other, got):
     with pytest.raises(ShapeError) as caught:
-        model(X)
+        Seq(scan_layers([other, other]))(X)
     assert (caught.value.got, caught.value.where) == (got, ".layers[0]")
 
 
@@ -307,13 +298,11 @@ WRAPPERS = {
     "remat": (remat, ".layer", X),
     "scan": (lambda b: scan_layers([b, b]), ".blocks", X),
     "vmap": (vmap, ".layer", ROWS),
-    "remat in scan": (lambda b: scan_layers([remat(b), remat(b)]), ".blocks.layer", X),
     "scan in vmap": (lambda b: vmap(scan_layers([b, b])), ".layer.blocks", ROWS),
 }
 CALLS = {
     "plain": lambda m, x: m(x),
     "jit": lambda m, x: jax.jit(lambda m: m(x))(m),
-    "gradient": lambda m, x: gradient(squares, m, x),
     "gradient in jit": lambda m, x: jax.jit(lambda m: gradient(squares, m, x))(m),
 }
 
@@ -329,4 +318,5 @@ def test_an_error_inside_says_where_its_layer_stands(wrapper, call):
     foreign = Seq(Noise(), wrap(Seq(Affine(3, 3), Broken(jnp.ones(2), OSError))))
     with pytest.raises(OSError, match="broken") as other:
         CALLS[call](foreign, x)
-    assert other.value.__notes__ == [f"raised in model{where}"]
+    notes = [note for note in other.value.__notes__ if note.startswith("raised")]
+    assert notes == [f"raised in model{where}"]  # JAX adds a note of its own

@@ -518,9 +518,17 @@ def test_bounds_hold_before_anything_is_read(path, bound, value, monkeypatch):
 
 def test_the_number_of_noted_values_is_bounded(path):
     write_tensors(path, {}, {NAME: encode(Notes({}, {str(i): i for i in range(50)}))})
-    limits = dataclasses.replace(rs.Limits(), max_tensors=40)
+    limits = dataclasses.replace(rs.Limits(), max_tensors=49)
     with pytest.raises(LimitError, match="max_tensors"):
         rs.load(path, {}, limits=limits)
+
+
+@pytest.mark.parametrize(
+    "tree", [{"k": KEY}, {"a": 1}, {str(i): jax.random.key(i) for i in range(9)}]
+)
+def test_as_many_entries_as_the_bound_says_are_accepted(path, tree):
+    rs.save(path, tree)
+    assert rs.equal(rs.load(path, tree, limits=rs.Limits(max_tensors=len(tree))), tree)
 
 
 HOSTILE = {

@@ -227,6 +227,17 @@ def test_a_scope_of_the_users_own_does_not_hide_the_layer():
     assert find_nonfinite(total, around(scoped), (X,)).path == "layers[1].layers[0]"
 
 
+@pytest.mark.parametrize("scope", ["not inner", "inner most", "vmap"])
+def test_a_scope_that_looks_like_another_layer_is_not_taken_for_it(scope):
+    def scoped(x):
+        with jax.named_scope(scope):
+            return jnp.log(x - 9)
+
+    model = {"inner": Apply(jnp.tanh), "outer": Apply(scoped)}
+    found = find_nonfinite(lambda m, x: total(m["outer"], m["inner"](x)), model, (X,))
+    assert found.path == "outer"
+
+
 def test_layers_under_odd_names_are_found():
     class Table(rs.Module):
         """Layers by name."""

@@ -16,7 +16,7 @@ from rosin.core.random import is_key, split_each
 from rosin.core.traced import Traced
 from rosin.core.tree import Split
 from rosin.core.types import Array, PyTree
-from rosin.core.validation import expect_kind, refuse
+from rosin.core.validation import refuse
 from rosin.errors import DtypeError, ShapeError, StructureError, shown
 
 M = TypeVar("M")
@@ -199,7 +199,14 @@ def jacobian(f: Callable[..., Any], model: M, *args: Any) -> M:
 
     def output(trained: list[Any]) -> Array:
         out, _ = traced.arrays(trained)
-        expect_kind(jax.Array, subject=traced.name, output=out)
+        if not isinstance(out, jax.Array):
+            refuse(
+                StructureError,
+                subject=traced.name,
+                expected="a function that returns one array",
+                got=shown(out),
+                fix="return one array, or take the Jacobian of each part by itself",
+            )
         if not jnp.issubdtype(out.dtype, jnp.floating):
             refuse(
                 DtypeError,

@@ -11,7 +11,7 @@ from rosin.core.validation import expect_state
 
 M = TypeVar("M")
 
-_SINGLE = {jnp.dtype(jnp.float32): jnp.complex64, jnp.dtype(jnp.float64): jnp.complex128}
+_COMPLEX = {jnp.dtype(jnp.float32): jnp.complex64, jnp.dtype(jnp.float64): jnp.complex128}
 
 
 def _converted(tree: M, dtype: Any) -> M:
@@ -28,9 +28,9 @@ def _converted(tree: M, dtype: Any) -> M:
         if kind is None or (half and buffer):
             return leaf
         if jnp.issubdtype(kind, jnp.floating):
-            return leaf if kind == target else leaf.astype(target)
+            return _cast(leaf, target)
         if jnp.issubdtype(kind, jnp.complexfloating) and not half:
-            return leaf.astype(_SINGLE[target])
+            return _cast(leaf, _COMPLEX[target])
         return leaf
 
     return structure.unflatten(
@@ -39,6 +39,14 @@ def _converted(tree: M, dtype: Any) -> M:
             for leaf, slot in zip(leaves, slots(structure), strict=True)
         ]
     )
+
+
+def _cast(leaf: Any, dtype: Any) -> Any:
+    if leaf.dtype == dtype:
+        return leaf
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.update(dtype=dtype)
+    return leaf.astype(dtype)
 
 
 def f16(tree: M) -> M:

@@ -4,6 +4,7 @@
 import dataclasses
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -278,4 +279,13 @@ def _table(rows: tuple[Row, ...]) -> str:
         ).rstrip()
 
     rule = line(["-" * width for width in widths])
-    return "\n".join([line(header), *map(line, cells[:-1]), rule, line(cells[-1]), *whole.flags])
+    return "\n".join(
+        [line(header), *map(line, cells[:-1]), rule, line(cells[-1]), *_grouped(whole.flags)]
+    )
+
+
+def _grouped(flags: tuple[str, ...]) -> list[str]:
+    """Name the arrays of each kind of flag in one paragraph."""
+    kinds = dict.fromkeys(flag.partition(": ")[0] for flag in flags)
+    paths = {kind: [f.partition(": ")[2] for f in flags if f.startswith(kind)] for kind in kinds}
+    return [textwrap.fill(f"{kind}: {', '.join(paths[kind])}", 100) for kind in kinds]

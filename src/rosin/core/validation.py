@@ -141,7 +141,7 @@ def expect_callable(*, subject: object, **named: object) -> None:
 def expect_kind(kind: type | tuple[type, ...], *, subject: object, **named: object) -> None:
     """Refuse a value of another class."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    words = " or ".join(k.__name__ for k in kinds)
+    words = " or ".join(k.__name__.rpartition(".")[2] for k in kinds)  # JAX dots its Array's
     for name, value in named.items():
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             refuse(

@@ -18,6 +18,7 @@ from rosin.limits import Limits
 NAME: Final = "rosin"
 VERSION: Final = 1
 
+_PARTS: Final = ("version", "keys", "values")
 _WHERE: Final = f"metadata {NAME!r}"
 _FIX: Final = "read it with the version of Rosin that wrote it, or with rs.load_arrays"
 # The closing quote is optional so that every quote starts a match: linear in any input.
@@ -56,8 +57,8 @@ def decode(path: str | os.PathLike[str], file: TensorFile, limits: Limits) -> No
     if text is None:
         return Notes({}, {})
     source = Source.of(path, limits)
-    noted = _parsed(text, source)
-    version, keys, values = (noted.get(name) for name in ("version", "keys", "values"))
+    noted = _parsed(text, len(file.arrays), source)
+    version, keys, values = (noted.get(name) for name in _PARTS)
     if type(version) is not int or not isinstance(keys, dict) or not isinstance(values, dict):
         _refuse(source, "a version, and objects of keys and values", _kinds(noted))
     if version != VERSION:
@@ -72,10 +73,14 @@ def decode(path: str | os.PathLike[str], file: TensorFile, limits: Limits) -> No
     return Notes(kinds, plain)
 
 
-def _parsed(text: str, source: Source) -> dict[str, Any]:
-    """Parse the JSON, once its brackets show that it is as flat as notes are."""
+def _parsed(text: str, arrays: int, source: Source) -> dict[str, Any]:
+    """Parse the JSON, once its brackets and colons show that it is as flat as notes are.
+
+    Each array may have a kind; what has a colon beside these and the three parts is a value.
+    """
     bare = _STRINGS.sub("", text)
-    source.expect_within("max_tensors", bare.count(":"), unit="named values", where=_WHERE)
+    values = bare.count(":") - len(_PARTS) - arrays
+    source.expect_within("max_tensors", values, unit="numbers and texts", where=_WHERE)
     if _OTHERS.sub("", bare) != _BRACKETS:
         _refuse(source, "one object that holds two flat objects", "another nesting")
     try:

@@ -35,6 +35,15 @@ class History:
         """Add the row of an epoch."""
         self.rows.append(row)
 
+    def __add__(self, later: "History") -> "History":
+        """Join the history of a run with that of its continuation."""
+        last = self.rows[-1] if self.rows else {}
+        moved = [
+            row | {name: row[name] + last.get(name, 0) for name in ("epoch", "step") if name in row}
+            for row in later.rows
+        ]
+        return History(self.rows + moved)
+
     @property
     def columns(self) -> list[str]:
         """The names of the columns, in the order they came up."""

@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FunctionType
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -16,7 +17,7 @@ from rosin.core.validation import (
     expect_one_of,
     refuse,
 )
-from rosin.errors import StructureError
+from rosin.errors import StructureError, shown
 from rosin.optimisers.update import OptimiserState, expect_opt_state
 from rosin.train.checkpoint import Checkpoint, as_checkpoint
 from rosin.train.evaluate import evaluate, expect_functions
@@ -92,6 +93,14 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
         Flux.jl `train!`, FluxTraining.jl `fit!`.
     """
     expect_callable(subject="train", loss=loss)
+    if isinstance(model, FunctionType) and not isinstance(loss, FunctionType):
+        refuse(
+            StructureError,
+            subject="train",
+            expected="the loss function first, then the model",
+            got=f"{shown(loss)}, then {shown(model)}",
+            fix="call train(loss, model, data, opt_state)",
+        )
     expect_at_least(1, subject="train", epochs=epochs)
     expect_one_of(("raise", "skip", "stop"), subject="train", on_nonfinite=on_nonfinite)
     expect_kind(bool, subject="train", progress=progress)
@@ -155,6 +164,14 @@ def _expect_batches(data: object, name: str, epochs: int) -> None:
     """Refuse what cannot give batches, or not in every epoch."""
     once = isinstance(data, Iterator) and epochs > 1
     wrong = isinstance(data, (jax.Array, np.ndarray, str, bytes, Mapping))
+    if isinstance(data, tuple) and any(isinstance(part, (jax.Array, np.ndarray)) for part in data):
+        refuse(
+            StructureError,
+            subject="train",
+            expected=f"{name} in batches",
+            got=f"a tuple of {len(data)} arrays",  # pyright: ignore[reportUnknownArgumentType]
+            fix="put them into a DataLoader((x, y), batch_size=64), or one batch into a list",
+        )
     if once or wrong or not isinstance(data, Iterable):
         _refuse_batches(data, name)
 
