@@ -541,6 +541,22 @@ def test_a_layer_inside_a_container_made_on_the_way_is_found():
     assert caught.value.where == ".layers[0].inner"
 
 
+def test_what_is_no_method_is_left_alone():
+    class Odd(Module):
+        weight: Array
+        plain = staticmethod(jax.jit(lambda x: x + 1))
+        made = classmethod(lambda cls, x: cls(x))
+        Inner = Affine
+        size = property(lambda self: self.weight.size)
+
+        @functools.lru_cache  # noqa: B019  somebody may write it
+        def kept(self, x):
+            return x + self.weight.size
+
+    odd = Odd.made(array(2))
+    assert (odd.plain(1), odd.size, odd.Inner, odd.kept(1)) == (2, 2, Affine, 3)
+
+
 def test_the_functions_of_a_class_keep_their_names():
     assert Affine.__call__.__name__ == "__call__"
     assert Line.__call__.__wrapped__

@@ -90,9 +90,9 @@ def test_layers_that_two_levels_call_by_the_same_name_stay_apart():
     a, b, c = (Affine(3, 3, seed=seed) for seed in (1, 2, 3))
     tied_a, tied_b, tied_c = share(a), share(b), share(c)
     left, right = Seq(tied_a, tied_a), Seq(tied_b, tied_b)
-    model = Seq(Seq(tied_c, left, right), tied_c)
+    model = Seq(tied_c, left, Seq(tied_c), right, tied_c)
     expected = X
-    for layer in (c, a, a, b, b, c):
+    for layer in (c, a, a, c, b, b, c):
         expected = numpy_affine(layer, expected)
     np.testing.assert_allclose(model(X), expected, rtol=1e-5)
     np.testing.assert_allclose(jax.jit(lambda m: m(X))(model), expected, rtol=1e-5)

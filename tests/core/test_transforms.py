@@ -48,10 +48,6 @@ FORMS = {
     "scan": (scan_layers, list),
     "remat in scan": (lambda b: scan_layers([*map(remat, b)]), lambda m: [r.layer for r in m]),
     "scan in remat": (lambda b: remat(scan_layers(b)), lambda m: list(m.layer)),
-    "scan in scan": (
-        lambda b: scan_layers([scan_layers([one]) for one in b]),
-        lambda m: [inner[0] for inner in m],
-    ),
 }
 
 
@@ -62,18 +58,17 @@ def step(model, x):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_value_gradient_state_and_inference_are_those_of_the_plain_layers(form):
-    build, parts = FORMS[form]
-    (value, grads, new), y = step(build(blocks()), X)
+    (value, grads, new), y = step(FORMS[form][0](blocks()), X)
     (plain_value, plain_grads, plain_new), plain_y = step(Seq(*blocks()), X)
     np.testing.assert_allclose(value, plain_value, rtol=1e-5)
     np.testing.assert_allclose(y, plain_y, **CLOSE)
     for i in range(len(blocks())):
-        assert_trees_close(parts(grads)[i], plain_grads.layers[i], rtol=1e-4, atol=1e-5)
-        assert_trees_close(parts(new)[i], plain_new.layers[i], **CLOSE)
-        assert parts(new)[i].layers[1].steps == 1
+        assert_trees_close(FORMS[form][1](grads)[i], plain_grads.layers[i], rtol=1e-4, atol=1e-5)
+        assert_trees_close(FORMS[form][1](new)[i], plain_new.layers[i], **CLOSE)
+        assert FORMS[form][1](new)[i].layers[1].steps == 1
 
 
-@pytest.mark.parametrize("form", ["remat", "scan", "scan in remat"])
+@pytest.mark.parametrize("form", ["remat", "scan in remat"])
 def test_vmap_of_a_transformed_ensemble_runs_and_records_for_each_member(form):
     members = [FORMS[form][0]([block(10 * k + i) for i in range(2)]) for k in range(2)]
     mapped = vmap(lambda m, x: (m(x) ** 2).sum())
@@ -105,11 +100,9 @@ class Scaled(Module):
     weight: Array
 
     def __call__(self, x, how, *, parts=(), flip=False):
-        assert type(how) is str
-        assert type(flip) is bool
+        assert (type(how), type(flip)) == (str, bool)
         x = x * self.weight if how == "times" else x + self.weight
-        x = x + sum(parts)
-        return -x if flip else x
+        return -(x + sum(parts)) if flip else x + sum(parts)
 
 
 def test_remat_hands_on_what_is_no_array_as_it_is():
@@ -119,11 +112,13 @@ def test_remat_hands_on_what_is_no_array_as_it_is():
     np.testing.assert_allclose(model(jnp.ones(()), "plus"), 4)
 
 
-@pytest.mark.parametrize("wrong", [jnp.tanh, None, 3, (Noise(),)])
-def test_remat_and_scan_layers_take_modules_only(wrong):
-    for transform in (remat, lambda f: scan_layers([f])):
-        with pytest.raises(StructureError):
-            transform(wrong)
+@pytest.mark.parametrize(
+    ("transform", "wrong"),
+    [(remat, jnp.tanh), (remat, None), (remat, (Noise(),)), (scan_layers, [jnp.tanh]), (vmap, 3)],
+)
+def test_what_is_no_layer_is_refused(transform, wrong):
+    with pytest.raises(StructureError):
+        transform(wrong)
 
 
 # --- scan_layers ------------------------------------------------------------------------
@@ -147,12 +142,9 @@ def test_unequal_blocks_are_refused_and_the_difference_is_named(other, differenc
     assert difference in caught.value.got
 
 
-def test_no_block_at_all_is_refused():
+def test_no_block_at_all_and_blocks_that_share_a_layer_are_refused():
     with pytest.raises(RangeError, match="number_of_layers"):
         scan_layers([])
-
-
-def test_blocks_that_share_a_layer_are_refused():
     tied = share(Affine(3, 3))
     with pytest.raises(StructureError, match="shared layer"):
         scan_layers([Seq(tied), Seq(tied)])
@@ -167,16 +159,10 @@ def test_a_block_is_reached_by_index_and_all_are_counted():
     for outside in (2, -3):
         with pytest.raises(IndexError):
             model[outside]
-    with pytest.raises(TypeError):
-        model["1"]
-
-
-def halve(x):
-    return x.astype(jnp.bfloat16)
 
 
 @pytest.mark.parametrize(
-    ("other", "got"), [(Affine(3, 6), "float32[2,6]"), (Affine(3, 3, halve), "bfloat16[2,3]")]
+    ("other", "got"), [(Affine(3, 6), "float32[2,6]"), (Affine(3, 3, jnp.isfinite), "bool[2,3]")]
 )
 def test_a_block_that_does_not_return_what_it_takes_is_refused_in_its_place(other, got):
     with pytest.raises(ShapeError) as caught:
@@ -235,10 +221,8 @@ def test_a_layer_is_mapped_over_the_axes_that_were_asked_for():
 @pytest.mark.parametrize(
     ("build", "shape"),
     [
-        (lambda: vmap(Noise(1)), (5, 3)),
         (lambda: vmap(vmap(Noise(1))), (4, 5, 3)),
-        (lambda: vmap(remat(Noise(1))), (5, 3)),
-        (lambda: vmap(scan_layers([Noise(1), Noise(2)])), (5, 3)),
+        (lambda: vmap(remat(scan_layers([Noise(1), Noise(2)]))), (5, 3)),
         (lambda: scan_layers([vmap(Noise(1)), vmap(Noise(2))]), (5, 3)),
     ],
 )
@@ -252,30 +236,29 @@ def test_a_layer_that_is_not_mapped_gets_keys_of_its_own_for_each_index(build, s
     np.testing.assert_array_equal(run(build())[0], first)
 
 
-def test_a_key_that_was_not_used_does_not_move_on():
+def test_the_next_key_is_none_that_was_handed_out_and_an_unused_one_stays():
     model = (Noise(1), Noise(2))
-    call = vmap(lambda pair, x: pair[0](x), in_axes=(None, 0))
-    _, new = recording(lambda m: call(m, jnp.zeros((5, 3))), model)
+    call = vmap(lambda pair, x: (jax.random.key_data(pair[0].key), pair[0](x)), in_axes=(None, 0))
+    (used, _), new = recording(lambda m: call(m, jnp.zeros((5, 3))), model)
+    data = [jax.random.key_data(m.key).tolist() for m in (model[0], new[0])]
+    assert len({*map(tuple, used.tolist()), *map(tuple, data)}) == 7
     assert new[1] == model[1]
-    assert new[0] != model[0]
 
 
 def test_an_unmapped_layer_may_record_nothing_but_keys():
     model = Seq(Noise(), vmap(Seq(Noise(), Centre(3))))
     with pytest.raises(StateError) as caught:
-        recording(lambda m: m(ROWS), model)
+        jax.eval_shape(lambda m: recording(lambda m: m(ROWS), m), model)
     assert caught.value.where == ".layers[1].layer.layers[1]"
     assert "mean, steps" in caught.value.got
-    assert model(ROWS).shape == ROWS.shape  # in inference nothing is recorded
+    assert jax.eval_shape(model, ROWS).shape == ROWS.shape  # in inference nothing is recorded
 
 
 @pytest.mark.parametrize(
     ("in_axes", "args"),
     [
         ((0,), (Affine(3, 3), X)),
-        ((0, 0, 0), (Affine(3, 3), X)),
         (((0,), 0), (Affine(3, 3), X)),
-        ((0.5, 0), (Affine(3, 3), X)),
         ((True, 0), (Affine(3, 3), X)),
         ((None, None), (Affine(3, 3), X)),
         (None, (Affine(3, 3), X)),
@@ -285,11 +268,6 @@ def test_an_unmapped_layer_may_record_nothing_but_keys():
 def test_axes_that_do_not_fit_the_arguments_are_refused(in_axes, args):
     with pytest.raises(StructureError, match="in_axes"):
         vmap(lambda *parts: parts[0](parts[1]), in_axes=in_axes)(*args)
-
-
-def test_only_what_can_be_called_is_mapped():
-    with pytest.raises(StructureError):
-        vmap(3)
 
 
 # --- where an error stands --------------------------------------------------------------

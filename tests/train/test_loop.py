@@ -2,6 +2,7 @@
 """The loop: what it returns, what it measures, what it does with a bad batch."""
 
 import re
+import time
 
 import jax
 import jax.numpy as jnp
@@ -65,19 +66,18 @@ def test_the_history_has_a_row_for_each_epoch():
     assert (history["examples_per_second"] >= rates).all()
 
 
-def test_the_rate_leaves_validation_out():
+def test_the_rate_counts_training_and_leaves_validation_out():
     class Slow(list):
         """Batches that take their time."""
 
         def __iter__(self):
-            import time
-
             time.sleep(0.3)
             return super().__iter__()
 
     history = train(batches(), epochs=2, validation=Slow(batches())).history
     assert history["seconds"][1] > 0.3
     assert history["examples_per_second"][1] > 2 * 22 / 0.3
+    assert train(Slow(batches())).history["examples_per_second"][0] < 22 / 0.3
 
 
 def test_the_callers_model_and_state_stay_valid():

@@ -76,9 +76,10 @@ class ModuleMeta(abc.ABCMeta):
 def _is_public_method(name: str, member: object) -> bool:
     """Tell whether a member is a function, or one that `jax.jit` or the like has wrapped."""
     public = name == "__call__" or not name.startswith("_")
+    if not public or isinstance(member, (staticmethod, classmethod, type)):
+        return False
     wrapped = hasattr(member, "__wrapped__") and hasattr(member, "__get__")
-    plain = isinstance(member, types.FunctionType)
-    return public and (plain or (wrapped and callable(member)))
+    return isinstance(member, types.FunctionType) or (wrapped and callable(member))
 
 
 def _entering(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections.abc import Generator, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import jax
 
@@ -40,7 +40,7 @@ class _Name(str):
 
     __slots__ = ("token",)
 
-    def __new__(cls, text: str, token: _Token | None = None) -> Self:
+    def __new__(cls, text: str, token: object = None) -> Self:
         made = super().__new__(cls, text)
         made.token = token
         return made
@@ -137,7 +137,7 @@ def linking(module: Module) -> Generator[None]:
     """Let the further places that a module settled find the first ones."""
     shared = marks_of(module).shared
     places = [(reach(module, _keys(a)), reach(module, _keys(first))) for a, first in shared]
-    with linked({id(again): first for again, first in places}):
+    with linked({id(again): first for again, first in places if _are_places(again, first)}):
         yield
 
 
@@ -166,57 +166,71 @@ def settle(module: Module, former: Module | None = None) -> None:
     nodes = [node for _, node in walk_modules(module) if type(node) in (Shared, SharedAgain)]
     if not nodes and not marks_of(module).shared:
         return
-    for token in dict.fromkeys(node.name for node in nodes if isinstance(node.name, _Token)):
+    for token in dict.fromkeys(map(_token_of, nodes)):
         _join(module, token)
-    links = _links(module)
-    for again, first in links.items():
+    own, inner = _links(module)
+    for again, first in own.items():
         lost = None if first else _lost(former, reach(module, _keys(again)).name)
         if lost is not None:
             _put(module, _keys(again), lost)
             settle(module, former)
             return
-    settled = tuple((again, first) for again, first in links.items() if first)
-    set_marks(module, marks_of(module)._replace(shared=settled))
+    links = {again: first for again, first in own.items() if first}
+    if links:  # a layer that is found through these may hold further places of its own
+        links |= inner
+    set_marks(module, marks_of(module)._replace(shared=tuple(links.items())))
 
 
-def _join(module: Module, token: _Token) -> None:
-    """Keep the first of all places with this token, and name it."""
+def _join(module: Module, token: object) -> None:
+    """Keep the first of all places with this token, and name it.
+
+    Places with one name were settled together before; when such a model stands in
+    another one twice, its copies stay apart, as all their layers do.
+    """
     walked = list(walk_modules(module))
-    group = [(keys, node) for keys, node in walked if _token_of(node) is token]
-    if len(group) < 2:
+    group = [(keys, node) for keys, node in walked if token and _token_of(node) is token]
+    unsettled = any(node.name is token for _, node in group)
+    if len(group) < 2 or (len({id(node.name) for _, node in group}) == 1 and not unsettled):
         return
-    _expect_same_arrays(module, [node for _, node in group if type(node) is Shared])
+    first, *others = [node for _, node in group if type(node) is Shared] or [None]
+    if first is None:  # parts taken out of their models
+        return
+    if any(_arrays(node) != _arrays(first) for node in others):
+        if unsettled:
+            _refuse_changed(module)
+        return  # two models that were trained apart
     text = path_string(group[0][0])
-    taken = {
-        str(node.name) for _, node in walked if _is_named(node) and _token_of(node) is not token
-    }
+    taken = {str(n.name) for _, n in walked if _is_named(n) and _token_of(n) is not token}
     while text in taken:
         text += "'"
     name = _Name(text, token)
-    layer = next(node.layer for _, node in group if type(node) is Shared)
     for index, (keys, _) in enumerate(group):
-        _put(module, keys, SharedAgain(name) if index else Shared(layer, name))
+        _put(module, keys, SharedAgain(name) if index else Shared(first.layer, name))
 
 
-def _links(module: Module) -> dict[str, str | None]:
-    """Find the first place for each further place that no module inside has settled."""
+def _links(module: Module) -> tuple[dict[str, str | None], dict[str, str]]:
+    """Find the first place for each further place.
+
+    Returns those that no module inside has settled, then those that one has.
+    """
     inner: dict[str, str] = {}
     firsts: list[tuple[str, _Name]] = []
     further: list[tuple[str, _Name]] = []
     for keys, node in walk_modules(module):
         path = path_string(keys)
         if node is not module:
-            pairs = marks_of(node).shared
-            inner.update((joined(path, again), joined(path, first)) for again, first in pairs)
+            for again, first in marks_of(node).shared:  # as long as its own layers stand there
+                if _are_places(reach(node, _keys(again)), reach(node, _keys(first))):
+                    inner[joined(path, again)] = joined(path, first)
         if _is_named(node) and keys:
             (firsts if type(node) is Shared else further).append((path, node.name))
-    links: dict[str, str | None] = {}
+    own: dict[str, str | None] = {}
     for again, name in further:
         same = [(first, other) for first, other in firsts if other == name]
         same.sort(key=lambda item: (item[1].token is not name.token, item[0] in inner.values()))
         if again not in inner:
-            links[again] = same[0][0] if same else None
-    return links
+            own[again] = same[0][0] if same else None
+    return own, inner
 
 
 def _lost(former: Module | None, name: str) -> Any:
@@ -226,6 +240,10 @@ def _lost(former: Module | None, name: str) -> Any:
         if type(node) is Shared and node.name == name:
             return node
     return None
+
+
+def _are_places(again: Any, first: Any) -> bool:
+    return type(again) is SharedAgain and type(first) in (Shared, SharedAgain)
 
 
 def _token_of(node: Any) -> object:
@@ -264,19 +282,24 @@ def _with(node: Any, keys: KeyPath, new: Module) -> Any:
     return copy
 
 
-def _expect_same_arrays(module: Module, places: list[Module]) -> None:
-    if any(_arrays(place) != _arrays(places[0]) for place in places):
-        refuse(
-            StructureError,
-            subject=type(module).__name__,
-            expected="the same arrays at all places of a shared layer",
-            got="places whose arrays were changed one by one",
-            fix="mark it anew, rs.share(shared.layer), and use that at each of its places",
-        )
+def _refuse_changed(module: Module) -> NoReturn:
+    refuse(
+        StructureError,
+        subject=type(module).__name__,
+        expected="the same arrays at all places of a shared layer",
+        got="places whose arrays were changed one by one",
+        fix="mark it anew, rs.share(shared.layer), and use that at each of its places",
+    )
 
 
-def _arrays(tree: PyTree) -> list[int]:
-    return [id(leaf) for leaf in jax.tree.leaves(tree)]
+def _arrays(place: Any) -> list[int]:
+    """Tell the arrays of a shared layer by identity, shared layers inside by their tokens."""
+
+    def is_inner(node: Any) -> bool:
+        return node is not place and type(node) in (Shared, SharedAgain)
+
+    leaves = jax.tree.leaves(place, is_leaf=is_inner)
+    return [id(_token_of(leaf) or leaf) for leaf in leaves]
 
 
 def expect_settled(tree: PyTree, *, subject: str) -> None:
@@ -286,8 +309,8 @@ def expect_settled(tree: PyTree, *, subject: str) -> None:
         if type(node) is not Shared:
             continue
         before = seen.setdefault(_token_of(node), [])
-        open_ends = [one for one in (node, *before) if isinstance(one.name, _Token)]
-        if open_ends and any(_arrays(one) == _arrays(node) for one in before):
+        apart = [one for one in before if one.name is not node.name or type(one.name) is _Token]
+        if any(_arrays(one) == _arrays(node) for one in apart):
             refuse(
                 StructureError,
                 subject=subject,

@@ -133,23 +133,29 @@ def _abstract(
     """Make a function, and arguments without contents, that note what each layer returns."""
     expect_callable(subject="summary", model=model)
     leaves, structure = jax.tree.flatten(model)
+    arrays = [leaf if _is_array(leaf) else None for leaf in leaves]
 
     def watch(path: str, _: Module, result: Any) -> None:
         seen.setdefault(path, _output_text(jax.tree.leaves(result)))
 
-    def called(leaves: list[Any], *arguments: Any) -> Any:
-        model = structure.unflatten(leaves)
+    def called(arrays: list[Any], *arguments: Any) -> Any:
+        pairs = zip(arrays, leaves, strict=True)
+        model = structure.unflatten([leaf if array is None else array for array, leaf in pairs])
         with handing_out(model, training=False, watch=watch) as copy:
             return copy(*arguments)
 
-    return called, (leaves, *(_as_struct(x, dtype) for x in inputs))
+    return called, (arrays, *(_as_struct(x, dtype) for x in inputs))
+
+
+def _is_array(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
 
 
 def _as_struct(x: Any, dtype: Any) -> Any:
     def described(leaf: Any) -> jax.ShapeDtypeStruct:
         if _is_shape(leaf):
             return jax.ShapeDtypeStruct(leaf, dtype)
-        if is_module(leaf) or not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
+        if is_module(leaf) or not _is_array(leaf):
             refuse(
                 StructureError,
                 subject="summary",
@@ -172,10 +178,11 @@ def _output_text(leaves: list[Any]) -> str:
 
 def _row(path: str, module: Any, seen: dict[str, str], costs: dict[str, int]) -> Row:
     leaves, structure = jax.tree.flatten(module)
-    places = slots(structure)
+    pairs = zip(slots(structure), leaves, strict=True)
+    arrays = [(slot, leaf) for slot, leaf in pairs if _is_array(leaf)]
     counts = {True: 0, False: 0}
-    for slot, leaf in zip(places, leaves, strict=True):
-        counts[is_trainable(slot, leaf)] += math.prod(jnp.shape(leaf))
+    for slot, leaf in arrays:
+        counts[is_trainable(slot, leaf)] += math.prod(leaf.shape)
     inside = [n for p, n in costs.items() if p == path or not path or _within(p, path)]
     return Row(
         path=path,
@@ -183,9 +190,9 @@ def _row(path: str, module: Any, seen: dict[str, str], costs: dict[str, int]) ->
         output=seen.get(path, ""),
         parameters=counts[True],
         state=counts[False],
-        size_bytes=sum(math.prod(jnp.shape(x)) * jnp.result_type(x).itemsize for x in leaves),
+        size_bytes=sum(math.prod(x.shape) * x.dtype.itemsize for _, x in arrays),
         multiply_adds=sum(inside),
-        flags=() if path else tuple(_flags(places, leaves)),
+        flags=() if path else tuple(_flags(arrays)),
     )
 
 
@@ -193,8 +200,8 @@ def _within(inner: str, outer: str) -> bool:
     return inner.startswith((outer + ".", outer + "["))
 
 
-def _flags(places: tuple[Slot, ...], leaves: list[Any]) -> Iterator[str]:
-    for slot, leaf in zip(places, leaves, strict=True):
+def _flags(arrays: list[tuple[Slot, Any]]) -> Iterator[str]:
+    for slot, leaf in arrays:
         concrete = isinstance(leaf, (jax.Array, np.ndarray)) and not isinstance(leaf, Tracer)
         if not concrete or not leaf.size or not jnp.issubdtype(leaf.dtype, jnp.inexact):
             continue
@@ -288,4 +295,5 @@ def _grouped(flags: tuple[str, ...]) -> list[str]:
     """Name the arrays of each kind of flag in one paragraph."""
     kinds = dict.fromkeys(flag.partition(": ")[0] for flag in flags)
     paths = {kind: [f.partition(": ")[2] for f in flags if f.startswith(kind)] for kind in kinds}
-    return [textwrap.fill(f"{kind}: {', '.join(paths[kind])}", 100) for kind in kinds]
+    wrap = textwrap.TextWrapper(100, break_long_words=False, break_on_hyphens=False)
+    return [wrap.fill(f"{kind}: {', '.join(paths[kind])}") for kind in kinds]

@@ -123,7 +123,10 @@ def changed(node: Any, changes: dict[Any, Any]) -> Any:
 
 
 def reach(node: Any, keys: KeyPath) -> Any:
-    """Return what stands at a path that exists."""
+    """Return what stands at a path, or None if nothing does."""
     for step in keys:
-        (node,) = children(node, step).values()
+        found = children(node, step)
+        if not found:
+            return None
+        (node,) = found.values()
     return node

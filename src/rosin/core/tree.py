@@ -380,5 +380,6 @@ def expect_trainable(split: Split[Any], *, subject: str) -> None:
             subject=subject,
             expected="a model with at least one trainable floating-point array",
             got=leaves[:80],
-            fix="make it of floating-point numbers, such as x.astype(jnp.float32), or thaw a part of it",
+            fix="make it of floating-point numbers, such as x.astype(jnp.float32), or thaw a part "
+            "of it",
         )

@@ -169,7 +169,7 @@ def _expect_batches(data: object, name: str, epochs: int) -> None:
             StructureError,
             subject="train",
             expected=f"{name} in batches",
-            got=f"a tuple of {len(data)} arrays",  # pyright: ignore[reportUnknownArgumentType]
+            got=f"a tuple of {len(data)} arrays",
             fix="put them into a DataLoader((x, y), batch_size=64), or one batch into a list",
         )
     if once or wrong or not isinstance(data, Iterable):

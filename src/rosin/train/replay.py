@@ -148,6 +148,7 @@ def _origin(faults: list[Fault], path: str, operation: str, result: Any) -> Faul
     if not kind:
         return None
     here = Fault(path, operation, kind, shown(result))
+    faults = sorted(faults, key=lambda fault: fault.value != kind)  # the likelier one first
     firm = next((fault for fault in faults if fault.firm), None)
     if firm is not None:
         return firm
