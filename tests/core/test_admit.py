@@ -54,12 +54,19 @@ def test_lists_become_tuples_at_every_depth():
     assert type(made[1]["a"]) is tuple
 
 
+def aligned(size):
+    """Make an array that JAX would take over as it is, for its address is one XLA likes."""
+    memory = np.zeros(4 * size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + 4 * size].view(np.float32)
+
+
 def test_a_numpy_array_is_copied():
-    source = np.ones(2, np.float32)
+    source = aligned(1024)
     held = Holder(source).parts
     source[:] = 5
     assert isinstance(held, jax.Array)
-    assert held.tolist() == [1, 1]
+    assert not held.any()
 
 
 @pytest.mark.parametrize("value", [np.float32(2), np.bool_(True), np.array(3, ml_dtypes.bfloat16)])

@@ -120,7 +120,9 @@ def test_a_subclass_inherits_defaults():
     class Narrow(Defaults):
         more: Array
 
-    assert Narrow(weight=jnp.ones(1), more=jnp.ones(1)).sizes == (1, 2)
+    made = Narrow(weight=jnp.ones(1), more=jnp.ones(1))
+    assert made.sizes == (1, 2)
+    assert made.activation is relu
 
 
 def test_a_name_of_type_itself_is_no_default():

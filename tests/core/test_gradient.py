@@ -236,10 +236,11 @@ def test_a_pullback_hands_on_the_recorded_state():
     assert back(Y).layers[1].steps is None
 
 
-def test_a_pullback_takes_trees_and_skips_whole_numbers():
-    y, back, _ = pullback(lambda x: {"a": x**2, "b": (x.argmax(), jnp.int32(3))}, X[0])
+def test_a_pullback_takes_trees_and_skips_whole_numbers_and_keys():
+    key = jax.random.key(0)
+    y, back, _ = pullback(lambda x: {"a": x**2, "b": (x.argmax(), jnp.int32(3)), "c": key}, X[0])
     assert y["b"][1] == 3
-    grads = back({"a": np.ones(3), "b": (0, 5)})
+    grads = back({"a": np.ones(3), "b": (0, 5), "c": key})
     np.testing.assert_allclose(grads, 2 * X[0])
 
 

@@ -3,6 +3,7 @@
 
 import copy
 import gc
+import pickle
 import weakref
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rosin.core.declare import VISIT
 from rosin.core.gradient import gradient, withgradient
 from rosin.core.module import Module
 from rosin.core.recording import recording
@@ -64,6 +66,7 @@ def test_recording_is_a_gradient_without_the_gradient():
     expected_value, _, expected = withgradient(mean_of, model(), X)
     np.testing.assert_allclose(value, expected_value, rtol=1e-6)
     assert new == expected
+    assert VISIT not in vars(new.layers[1])
 
 
 def test_recording_may_be_asked_for_inference():
@@ -99,6 +102,20 @@ def test_a_layer_sees_what_it_has_recorded():
             return self.steps
 
     assert recording(lambda m: m(), Counter(jnp.zeros(())))[0] == 1
+
+
+def test_a_module_in_a_buffer_records_under_transforms_again_and_again():
+    class Holding(Module):
+        inner: Buffer[Noise]
+
+        def __call__(self, x):
+            return self.inner(x)
+
+    wrapped = remat(Holding(Noise()))
+    y, new = recording(lambda m: m(m(X)), wrapped)
+    expected_y, expected = recording(lambda m: m(m(X)), Noise())
+    np.testing.assert_allclose(y, expected_y, rtol=1e-6)
+    assert new.layer.inner == expected
 
 
 def test_record_admits_what_a_field_admits():
@@ -271,6 +288,11 @@ def test_a_failed_function_ends_its_recording():
     with pytest.raises(StateError) as caught:
         trainmode(Centre(3))(X)
     assert caught.value.got == OUTSIDE
+
+
+def test_a_handed_out_model_can_be_pickled():
+    text, _ = recording(pickle.dumps, Centre(3))
+    assert pickle.loads(text) == Centre(3)
 
 
 def test_no_tracer_leaks_out_of_a_gradient():

@@ -87,6 +87,7 @@ def test_a_star_stands_for_every_index():
     assert not any(layer.bias.any() for layer in zeroed.layers)
     assert zeroed.layers[0].weight is tree.layers[0].weight
     assert len(at(tree, "layers[*]").get()) == 2
+    assert at(Seq(tree), "layers[*]").get() == [tree]
 
 
 def test_plain_trees_have_places_too():

@@ -187,6 +187,25 @@ def test_the_time_before_an_interrupt_counts(path):
     assert resumed(path, epochs=1).history["seconds"][0] > 0.3
 
 
+def test_the_layers_of_rosin_go_on_bit_for_bit(path):
+    def run(given, checkpoint=None):
+        with rs.seed(0 if not path.exists() else 1):
+            model = rs.Chain(
+                rs.Dense(3, 4, rs.tanh), rs.BatchNorm(4), rs.Dropout(0.5), rs.Dense(4, 1)
+            )
+        opt_state = rs.setup(rs.AdamW(0.05), model)
+        return rs.train(
+            loss, model, given, opt_state, epochs=2, checkpoint=checkpoint, progress=False
+        )
+
+    expected = run(loader())
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(8), path)
+    result = run(loader(), rs.Checkpoint(path, resume=True))
+    assert_same_bits(result[:2], expected[:2])
+    assert result.history["loss"].tolist() == expected.history["loss"].tolist()
+
+
 # --- an interrupt anywhere ------------------------------------------------------------
 
 
@@ -327,7 +346,7 @@ def test_a_file_that_exists_is_not_overwritten(path):
 
 def test_a_folder_that_is_not_there_is_refused_before_the_first_step(tmp_path):
     with pytest.raises(StateError) as caught:
-        train(Interrupted(0), checkpoint=tmp_path / "none" / "run.safetensors")
+        train(Interrupted(0, ValueError), checkpoint=tmp_path / "none" / "run.safetensors")
     assert "create the folder" in caught.value.fix
 
 

@@ -121,9 +121,7 @@ def _as_cotangent(cotangent: Any, value: Any) -> Any:
             fix="pass, for example, jax.tree.map(jnp.ones_like, value)",
         )
     cotangents = [
-        jnp.asarray(one, leaf.dtype)
-        if jnp.issubdtype(leaf.dtype, jnp.inexact)
-        else np.zeros(leaf.shape, jax.dtypes.float0)
+        jnp.asarray(one, leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.inexact) else one
         for one, leaf in zip(given, leaves, strict=True)
     ]
     return structure.unflatten(cotangents)
