@@ -209,6 +209,21 @@ def test_a_new_layer_of_an_old_name_is_another():
     assert len(names) == 2
 
 
+def test_a_part_that_calls_its_own_layer_by_the_same_name_is_not_mistaken():
+    a, b = share(A), share(B)
+    model = Seq(a, C, a)
+    expect_tied(model.replace(layers=(Seq(b, b), *model.layers)), [B, B, A, C, A])
+    c = share(wave(0.9))
+    expect_tied(model.replace(layers=(Seq(c, c), Seq(b, b), *model.layers)).layers[1], [B, B])
+
+
+def test_copies_with_other_arrays_may_stand_in_a_plain_tree():
+    a = share(A)
+    moved = jax.tree.map(lambda leaf: leaf + 1, a)
+    grads = gradient(lambda pair: pair[0](pair[1](ONE)), (a, moved))
+    assert len(jax.tree.leaves(grads)) == 2
+
+
 def test_further_places_of_another_model_find_nothing():
     a, b = share(A), share(B)
     one, two = Seq(a, C, Seq(a)), Seq(C, b, b)

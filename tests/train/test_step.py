@@ -9,6 +9,8 @@ import pytest
 
 import rosin as rs
 from rosin.errors import DtypeError, ShapeError, StateError, StructureError
+from rosin.train import step
+from rosin.train.samecode import SameCode
 from tests.train.compilations import compilations
 from tests.train.toys import Affine, Net, assert_same_bits, copied, data, loss, net
 
@@ -253,6 +255,16 @@ def test_weakly_typed_parameters_compile_once():
     with compilations() as compiled:
         rs.trainstep(function, result.model, X, result.opt_state)
     assert not compiled
+
+
+def test_the_compiled_step_grows_in_proportion_to_the_model():
+    sizes = []
+    for layers in (4, 8):
+        model, opt_state = setup(Net(*(Affine(3, 3) for _ in range(layers))))
+        lowered = step._step.lower(SameCode(lambda m, x: m(x).sum()), model, opt_state, X)
+        sizes.append(len(lowered.compile().as_text()))
+    # 1.9 is proportional to all but a fixed part; repeated work for each leaf gave 3.
+    assert sizes[1] / sizes[0] < 2.3
 
 
 # --- donation -------------------------------------------------------------------------

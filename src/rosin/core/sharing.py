@@ -127,9 +127,8 @@ def share(layer: Any) -> Shared:
 
 
 def first_place(again: SharedAgain) -> Any:
-    """Return the first place of a shared layer, or None outside of its model's call."""
-    found: Any = _first_places.get({}).get(id(again))
-    return first_place(found) if type(found) is SharedAgain else found
+    """Return where a shared layer stands first, or None outside of its model's call."""
+    return _first_places.get({}).get(id(again))
 
 
 @contextlib.contextmanager

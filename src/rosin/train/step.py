@@ -109,9 +109,10 @@ def guarded_step(
     new_opt_state, new_model = apply(opt_state, recorded, grads)
     old, structure = jax.tree.flatten((model, opt_state))
     new = jax.tree.leaves((new_model, new_opt_state))
-    faults = [~jnp.isfinite(x).all() for x in (number, *jax.tree.leaves(grads))]
-    faults += [_spoilt(a, b) for a, b in zip(old, new, strict=True) if a is not b]
-    finite = alive & ~functools.reduce(jnp.logical_or, faults)
+    # Said without a negation: XLA takes minutes to compile "not (a or b or ...)" of a deep model.
+    sound = [jnp.isfinite(x).all() for x in (number, *jax.tree.leaves(grads))]
+    sound += [_is_sound(a, b) for a, b in zip(old, new, strict=True) if a is not b]
+    finite = functools.reduce(jnp.logical_and, sound, jnp.asarray(alive))
     chosen = [a if a is b else jnp.where(finite, b, a) for a, b in zip(old, new, strict=True)]
     kept_model, kept_state = structure.unflatten(chosen)
     return StepResult(kept_model, kept_state, number, aux, finite)
@@ -127,11 +128,11 @@ _step = jax.jit(_traced_step, static_argnums=0)
 _donating_step = jax.jit(_traced_step, static_argnums=0, donate_argnums=(1, 2))
 
 
-def _spoilt(old: Any, new: Any) -> Any:
-    """Tell whether a value became NaN or infinite; an infinity that stood there may stay."""
+def _is_sound(old: Any, new: Any) -> Array | bool:
+    """Tell whether a new value is finite; an infinity that stood there before may stay."""
     if not jnp.issubdtype(new.dtype, jnp.inexact):
-        return False
-    return ~(jnp.isfinite(new) | (new == old)).all()
+        return True
+    return (jnp.isfinite(new) | (new == old)).all()
 
 
 def arguments_of(batch: PyTree) -> tuple[Any, ...]:
