@@ -27,7 +27,7 @@ EXTRAS = {
     "bench": ("bench",),
 }
 ENTRY = re.compile(
-    r"[a-z0-9-]+(\[[a-z0-9,-]+\])?==\S+( ; [^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+"
+    r"[a-z0-9-]+(\[[a-z0-9, -]+\])?==\S+( ; [^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+"
 )
 
 
@@ -57,6 +57,7 @@ def compile_lock(name: str, arguments: list[str]) -> None:
         "--fork-strategy=fewest",
         "--only-binary=:all:",
         "--generate-hashes",
+        "--no-strip-extras",  # pip before 23.3 looks for a pin of `name[extra]` itself
         "--no-emit-index-url",
         "--no-emit-find-links",
         "--custom-compile-command=make lock",
