@@ -10,7 +10,7 @@ LOCKED := $(INSTALL) --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench lock clean
+.PHONY: help demo test check docs bench numerics lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,12 +33,15 @@ docs: $(VENV)/.stamp-docs  ## build the documentation into site/
 bench: $(VENV)/.stamp-bench  ## measure Rosin beside other libraries
 	$(BIN)/python -m benchmarks
 
+numerics: $(VENV)/.stamp-dev  ## measure how exact the numbers are, fail if a bar is missed
+	$(BIN)/python -m numerics
+
 lock: $(VENV)/.stamp-dev  ## lock the dependencies again; UPGRADE=1 takes newer ones
 	$(BIN)/python scripts/lock.py $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove what building, testing and the examples left behind; keep .venv
 	rm -rf build dist out site .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache
-	find benchmarks docs examples scripts src tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find benchmarks docs examples numerics scripts src tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(VENV)/.stamp-dev: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Rosin: expected Python 3.11 or newer, got " + sys.version.split()[0] + " as $(PYTHON).\n  fix: name another, as in PYTHON=python3.12 make ...")'
