@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write `src/rosin/__init__.pyi` from the table of public names, for type checkers."""
+"""Write the `.pyi` files of the packages whose names are found lazily, for type checkers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import rosin
+from rosin import functional
 
 HEADER = "# SPDX-License-Identifier: Apache-2.0\n# Written by scripts/stub.py.\n"
 
 
-def stub() -> str:
-    """Spell the imports that the lazy table stands for."""
-    lines = [
-        f"from {home} import {name} as {name}"
-        for home, names in sorted(rosin.PUBLIC.items())
-        for name in names
-    ]
-    return HEADER + "\n".join([*lines, "", "__version__: str", ""])
+def stub(package: str, homes: Mapping[str, str]) -> str:
+    """Spell the imports that stand for the names of a package."""
+    sources = sorted(
+        (package if home == f"{package}.{name}" else home, name) for name, home in homes.items()
+    )
+    lines = [f"from {source} import {name} as {name}" for source, name in sources]
+    return HEADER + "\n".join([*lines, ""])
+
+
+def stubs() -> dict[Path, str]:
+    """Spell all of them, by their files."""
+    here = Path(rosin.__file__).with_suffix(".pyi")
+    there = Path(functional.__file__).with_suffix(".pyi")
+    return {
+        here: stub("rosin", rosin._HOMES) + "\n__version__: str\n",  # noqa: SLF001
+        there: stub("rosin.functional", functional._homes()),  # noqa: SLF001
+    }
 
 
 if __name__ == "__main__":
-    target = Path(rosin.__file__).with_suffix(".pyi")
-    target.write_text(stub())
+    for path, text in stubs().items():
+        path.write_text(text)

@@ -74,6 +74,13 @@ CASES = {
     "a wrong dtype": lambda: rs.Chain(dense(4, 3))(np.ones((7, 4), int)),
     "a wrong dtype for an embedding": lambda: rs.Embedding(5, 2, key=KEY)(X),
     "an index out of range": lambda: rs.Embedding(5, 2, key=KEY)(np.array([0, 5])),
+    "a padding index that is no row": lambda: rs.Embedding(5, 2, padding_index=5, key=KEY),
+    "offsets of bags that fall": lambda: rs.EmbeddingBag(5, 2, key=KEY)(
+        np.array([0, 1, 2]), np.array([0, 3, 2])
+    ),
+    "batches of bilinear that differ": lambda: rs.Bilinear(4, 2, key=KEY)(X, X[:3]),
+    "a layer as an activation": lambda: dense(4, 3, rs.BatchNorm(3)),
+    "a layer with the name of a field": lambda: rs.Chain(layers=dense(4, 3)),
     "an undeclared field": lambda: assign(mlp()[0], "wieght", X),
     "a frozen field": lambda: assign(mlp()[0], "weight", X),
     "a frozen buffer": lambda: assign(mlp()[1], "running_mean", X),

@@ -5,8 +5,7 @@ The public names stand in one table; each is imported when it is first used, so 
 `import rosin` itself loads nothing.
 """
 
-import importlib
-from typing import Any
+from rosin.core.lazy import lazily
 
 PUBLIC = {
     "rosin.core.gradient": (
@@ -63,9 +62,11 @@ PUBLIC = {
     "rosin.functional.activations": ("gelu", "identity", "relu", "sigmoid", "tanh"),
     "rosin.functional.losses": ("logitbinarycrossentropy", "logitcrossentropy", "mse"),
     "rosin.functional.shaping": ("flatten",),
-    "rosin.layers.basic": ("Dense", "Embedding"),
-    "rosin.layers.containers": ("Chain", "Parallel", "SkipConnection"),
+    "rosin.layers.basic": ("Bilinear", "Dense", "Scale"),
+    "rosin.layers.branches": ("Maxout", "PairwiseFusion"),
+    "rosin.layers.containers": ("Chain", "Parallel", "SkipConnection", "activations"),
     "rosin.layers.conv": ("Conv",),
+    "rosin.layers.embedding": ("Embedding", "EmbeddingBag"),
     "rosin.layers.norm": ("BatchNorm", "LayerNorm"),
     "rosin.layers.pool": ("GlobalMeanPool", "MaxPool", "MeanPool"),
     "rosin.layers.regularise": ("Dropout",),
@@ -79,22 +80,10 @@ PUBLIC = {
     "rosin.train.loop": ("TrainResult", "train"),
     "rosin.train.step": ("StepResult", "trainstep"),
 }
-_HOME = {name: home for home, names in PUBLIC.items() for name in names}
+PACKAGES = ("functional",)
+_NAMES = {name: home for home, names in PUBLIC.items() for name in names}
+_HOMES = _NAMES | {package: f"rosin.{package}" for package in PACKAGES}
 
 __version__ = "0.1.0"
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]  # noqa: PLE0605
-
-
-def __getattr__(name: str) -> Any:
-    """Import the module that holds a public name."""
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'rosin' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return [*__all__, "__version__"]
+__all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]  # noqa: PLE0605
+__getattr__, __dir__ = lazily("rosin", lambda: _HOMES)

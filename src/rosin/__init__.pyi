@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Written by scripts/stub.py.
+from rosin import functional as functional
 from rosin.core.gradient import gradient as gradient
 from rosin.core.gradient import hessian as hessian
 from rosin.core.gradient import jacobian as jacobian
@@ -69,12 +70,18 @@ from rosin.functional.losses import logitbinarycrossentropy as logitbinarycrosse
 from rosin.functional.losses import logitcrossentropy as logitcrossentropy
 from rosin.functional.losses import mse as mse
 from rosin.functional.shaping import flatten as flatten
+from rosin.layers.basic import Bilinear as Bilinear
 from rosin.layers.basic import Dense as Dense
-from rosin.layers.basic import Embedding as Embedding
+from rosin.layers.basic import Scale as Scale
+from rosin.layers.branches import Maxout as Maxout
+from rosin.layers.branches import PairwiseFusion as PairwiseFusion
 from rosin.layers.containers import Chain as Chain
 from rosin.layers.containers import Parallel as Parallel
 from rosin.layers.containers import SkipConnection as SkipConnection
+from rosin.layers.containers import activations as activations
 from rosin.layers.conv import Conv as Conv
+from rosin.layers.embedding import Embedding as Embedding
+from rosin.layers.embedding import EmbeddingBag as EmbeddingBag
 from rosin.layers.norm import BatchNorm as BatchNorm
 from rosin.layers.norm import LayerNorm as LayerNorm
 from rosin.layers.pool import GlobalMeanPool as GlobalMeanPool

@@ -112,6 +112,13 @@ def test_a_static_field_that_cannot_be_hashed_is_refused(value):
         Mixed(value, array(1), array(1))
 
 
+def test_a_module_in_a_static_field_is_refused():
+    with pytest.raises(StructureError) as caught:
+        Mixed(Mixed(3, array(2), array(1)), array(1), array(1))
+    assert caught.value.got.startswith("Mixed(")
+    assert "without Static" in caught.value.fix
+
+
 def test_replace_checks_as_construction_does():
     made = Mixed(3, array(2), array(1))
     with pytest.raises(StructureError, match="to be hashable"):

@@ -200,6 +200,9 @@ F, N = jnp.zeros((4, 3)), np.zeros((2, 0), np.int32)
 
 PASS = {
     "last axis": lambda: v.expect_last_axis(F, 3, subject="it"),
+    "last axes": lambda: v.expect_last_axes(F, (4, 3), subject="it"),
+    "last axes behind a batch": lambda: v.expect_last_axes(F, (3,), subject="it"),
+    "the first place": lambda: v.expect_index(3, subject="it", first=0, last=np.int32(2)),
     "rank": lambda: v.expect_rank(F, ("batch", "features"), subject="it"),
     "same shape": lambda: v.expect_same_shape(F, F + 1, subject="it", names=("a", "b")),
     "floating": lambda: v.expect_floating(F, subject="it"),
@@ -227,6 +230,26 @@ REFUSED = {
     "no axis": (
         lambda: v.expect_last_axis(2.0, 5, subject="it", argument="channels"),
         *(ShapeError, "shape (..., 5)", "2.0", "feed it 5 features on the last axis"),
+    ),
+    "last axes": (
+        lambda: v.expect_last_axes(F, (3, 4), subject="it"),
+        *(ShapeError, "shape (..., 3, 4)", "float32[4,3]"),
+        "feed it these sizes on the last axes, or build the layer with sizes=(4, 3)",
+    ),
+    "fewer axes": (
+        lambda: v.expect_last_axes(F, (1, 4, 3), subject="it"),
+        *(ShapeError, "shape (..., 1, 4, 3)", "float32[4,3]"),
+        "feed it these sizes on the last axes, or build the layer with sizes=(4, 3)",
+    ),
+    "a place too far": (
+        lambda: v.expect_index(3, subject="it", first=3),
+        *(RangeError, "first to be a whole number from 0 to 2", "3"),
+        "count from 0: pass first=0 for the first",
+    ),
+    "a place that is true": (
+        lambda: v.expect_index(3, subject="it", first=True),
+        *(RangeError, "first to be a whole number from 0 to 2", "True"),
+        "count from 0: pass first=0 for the first",
     ),
     "rank": (
         lambda: v.expect_rank(F, ("batch", "time", "features"), subject="it"),

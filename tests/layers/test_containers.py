@@ -125,3 +125,72 @@ def test_a_connection_may_have_parameters():
     assert len(rs.trainables(bilinear)) == 4
     grads = rs.gradient(lambda m: m(X).sum(), bilinear)
     assert grads.connection.layers[1].weight.shape == (2, 1)
+
+
+def test_activations_are_what_each_layer_returns():
+    chain = rs.Chain(dense(2, 3, rs.tanh), rs.relu, dense(3, 1))
+    first, second, third = rs.activations(chain, X)
+    np.testing.assert_array_equal(first, chain[0](X))
+    np.testing.assert_array_equal(second, chain[:2](X))
+    np.testing.assert_array_equal(third, chain(X))
+    assert rs.activations(rs.Chain(), X) == ()
+    np.testing.assert_array_equal(rs.activations(rs.Chain(jnp.add), X, X)[0], X + X)
+    with pytest.raises(rs.StructureError, match="Chain"):
+        rs.activations(dense(2, 3), X)
+
+
+def test_activations_reach_shared_layers_and_are_differentiable():
+    tied = rs.share(dense(2, 2))
+    chain = rs.Chain(tied, rs.tanh, tied)
+    assert len(rs.activations(chain, X)) == 3
+    grads = rs.gradient(lambda m: sum(y.sum() for y in rs.activations(m, X)), chain)
+    assert grads.layers[0].layer.weight.any()
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (lambda layer: rs.Chain(layers=layer), "layers"),
+        (lambda layer: rs.Parallel(jnp.add, layers=layer), "layers"),
+        (lambda layer: rs.Parallel(jnp.add, connection=layer), "connection"),
+    ],
+)
+def test_names_of_fields_are_no_names_of_layers(build, name):
+    with pytest.raises(rs.StructureError) as caught:
+        build(dense(2, 3))
+    assert caught.value.got == name
+
+
+def test_a_chain_is_lengthened_by_unpacking_it():
+    chain = rs.Chain(dense(2, 3), rs.relu)
+    longer = rs.Chain(*chain, dense(3, 1))
+    assert longer[:2] == chain
+    named = rs.Chain(encoder=dense(2, 3), act=rs.relu)
+    longer = rs.Chain(**dict(zip(named.names, named, strict=True)), head=dense(3, 1))
+    assert longer.names == ("encoder", "act", "head")
+    assert longer[:2] == named
+
+
+def test_a_slice_of_parallel_is_parallel():
+    model = rs.Parallel(jnp.add, a=dense(2, 3), b=dense(2, 3), c=dense(2, 3))
+    assert model[1:] == rs.Parallel(jnp.add, b=dense(2, 3), c=dense(2, 3))
+    assert model["b"] == model[1] == dense(2, 3)
+
+
+def test_a_connection_is_called_once_for_any_number_of_layers():
+    calls = []
+
+    def connection(*outputs):
+        calls.append(len(outputs))
+        return jnp.concatenate(outputs, axis=-1)
+
+    model = rs.Parallel(connection, *(dense(2, n) for n in (1, 2, 3)))
+    assert model(X).shape == (3, 6)
+    assert calls == [3]
+
+
+def test_every_map_over_a_chain_keeps_its_names():
+    chain = rs.Chain(encoder=dense(2, 3), head=dense(3, 1))
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, chain)
+    assert doubled.names == chain.names
+    np.testing.assert_array_equal(doubled["head"].weight, 2 * chain["head"].weight)

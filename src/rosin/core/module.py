@@ -30,9 +30,9 @@ from rosin.core.declare import (
     set_marks,
 )
 from rosin.core.display import call_text
-from rosin.core.locate import locate
+from rosin.core.locate import is_module, locate
 from rosin.core.validation import expect_hashable, expect_known, refuse
-from rosin.errors import StateError, StructureError
+from rosin.errors import StateError, StructureError, shown
 
 training_context = jax.make_user_context(False)
 """Whether a gradient (or `recording`) is being traced; part of the key of JAX's caches."""
@@ -136,11 +136,24 @@ def _fill(module: "Module", values: dict[str, Any], former: "Module | None") -> 
     for name, value in values.items():
         if name in cls.declared.static:
             expect_hashable(value, subject=cls.__name__, name=name)
+            _expect_no_module(value, cls, name)
             vars(module)[name] = value
         else:
             vars(module)[name] = admitted(value, cls.__name__, name)
     set_marks(module, marks_of(module))
     settle(module, former)
+
+
+def _expect_no_module(value: Any, cls: type, name: str) -> None:
+    """Refuse a module where its arrays would be neither trained nor saved."""
+    if is_module(value):
+        refuse(
+            StructureError,
+            subject=cls.__name__,
+            expected=f"the static field {name} to hold a function or a plain value",
+            got=shown(value),
+            fix="put the layer behind this one in a Chain, or declare the field without Static",
+        )
 
 
 class Module(metaclass=ModuleMeta):

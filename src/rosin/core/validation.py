@@ -209,6 +209,35 @@ def expect_last_axis(x: Any, size: int, *, subject: object, argument: str = "in_
         )
 
 
+def expect_last_axes(
+    x: Any, sizes: tuple[int, ...], *, subject: object, argument: str = "sizes"
+) -> None:
+    """Refuse an array whose last axes are not of these lengths."""
+    shape = jnp.shape(x)
+    if len(shape) < len(sizes) or shape[len(shape) - len(sizes) :] != sizes:
+        refuse(
+            ShapeError,
+            subject=subject,
+            expected=f"shape (..., {', '.join(map(str, sizes))})",
+            got=shown(x),
+            fix="feed it these sizes on the last axes, or build the layer with "
+            f"{argument}={shape[-len(sizes) :]}",
+        )
+
+
+def expect_index(length: int, *, subject: object, **named: object) -> None:
+    """Refuse anything but a place in something of this length, counted from 0."""
+    for name, value in named.items():
+        if not is_whole(value) or not 0 <= value < length:  # pyright: ignore[reportOperatorIssue]
+            refuse(
+                RangeError,
+                subject=subject,
+                expected=f"{name} to be a whole number from 0 to {length - 1}",
+                got=shown(value),
+                fix=f"count from 0: pass {name}=0 for the first",
+            )
+
+
 def expect_rank(x: Any, axes: tuple[str, ...], *, subject: object) -> None:
     """Refuse an array that does not have one axis for each name in `axes`."""
     rank = len(jnp.shape(x))

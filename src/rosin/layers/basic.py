@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that are only their own parameters: Dense, Embedding."""
+"""Layers that are one product with their own parameters: Dense, Scale, Bilinear."""
 
 from collections.abc import Iterator
 from typing import Any
-
-import jax.numpy as jnp
 
 from rosin.core.module import Module
 from rosin.core.random import resolve_key
@@ -12,13 +10,15 @@ from rosin.core.types import Activation, Array, Initialiser, Key, Static
 from rosin.core.validation import (
     expect_at_least,
     expect_callable,
-    expect_integer,
+    expect_last_axes,
     expect_last_axis,
+    expect_sizes,
+    refuse,
 )
+from rosin.errors import RangeError, ShapeError, shown
 from rosin.functional.activations import identity
-from rosin.functional.indexing import take_rows
-from rosin.functional.initialisers import glorot_uniform, normal
-from rosin.layers.inputs import as_input, made_by
+from rosin.functional.initialisers import glorot_uniform, ones
+from rosin.layers.inputs import as_input, made_bias, made_by
 
 
 class Dense(Module):
@@ -45,7 +45,7 @@ class Dense(Module):
         DtypeError: The input is not of a floating-point dtype.
 
     Examples:
-        >>> import jax
+        >>> import jax, jax.numpy as jnp
         >>> layer = Dense(3, 2, jax.nn.relu, key=jax.random.key(0))
         >>> layer(jnp.ones((5, 3))).shape
         (5, 2)
@@ -72,7 +72,7 @@ class Dense(Module):
         expect_at_least(1, subject="Dense", in_size=in_size, out_size=out_size)
         expect_callable(subject="Dense", activation=activation, init=init)
         self.weight = made_by(init, resolve_key(key, subject="Dense"), (in_size, out_size))
-        self.bias = jnp.zeros(out_size, self.weight.dtype) if bias else None
+        self.bias = made_bias(bias, self.weight, (out_size,), subject="Dense")
         self.activation = activation
 
     def __call__(self, x: Array) -> Array:
@@ -90,57 +90,165 @@ class Dense(Module):
         yield "bias", self.bias is not None, True
 
 
-class Embedding(Module):
-    r"""Look up a row of a table for each whole number.
+class Scale(Module):
+    r"""Multiply by a weight elementwise, add a bias, then apply an activation.
 
-    $$y = W_{x}$$
+    $$y = \sigma(s \odot x + b)$$
 
     Args:
-        vocabulary_size: Rows of the table; at least 1.
-        features: Numbers in each row; at least 1.
-        init: Draws the table, called as `init(key, shape)`.
-        key: Randomness for the table; drawn from the ambient stream when left out.
+        sizes: Lengths of the last axes, one int or a tuple; each at least 1.
+        activation: The elementwise $\sigma$.
+        bias: Whether $b$ exists; `False` stores no array.
+        init: Makes $s$, called as `init(key, shape)`.
+        key: Randomness for $s$; drawn from the ambient stream when `init` is given alone.
 
     Shapes:
-        - weight: `(vocabulary_size, features)`, trainable.
-        - call: integers of shape `(...)` to `(..., features)`.
+        - scale: `sizes`, trainable, starts at one.
+        - bias: `sizes`, trainable, starts at zero.
+        - call: `(..., *sizes)` to the same; leading axes are batches.
 
     Raises:
-        RangeError: A size is not a whole number of at least 1, or an index that is known
-            outside `jit` is not from 0 to `vocabulary_size - 1`. Under `jit` such an
-            index gives a row of NaN.
-        DtypeError: The input does not hold whole numbers.
+        RangeError: A size is not a whole number of at least 1.
+        ShapeError: The input's last axes are not `sizes`.
+        DtypeError: The input is not of a floating-point dtype.
 
     Examples:
-        >>> import jax
-        >>> layer = Embedding(10, 4, key=jax.random.key(0))
-        >>> layer(jnp.array([[1, 2, 9]])).shape
-        (1, 3, 4)
+        >>> import jax.numpy as jnp
+        >>> Scale(3)(jnp.arange(3.0))
+        Array([0., 1., 2.], dtype=float32)
 
     Source:
-        Flux.jl `Embedding`, with rows in place of columns and indices from 0.
+        Flux.jl `Scale`, over last in place of first axes. Flux stretches an axis of
+        length 1 to the weight's; here it is an error.
     """
 
-    weight: Array
+    scale: Array
+    bias: Array | None
+    activation: Static[Activation]
 
     def __init__(
         self,
-        vocabulary_size: int,
-        features: int,
+        sizes: int | tuple[int, ...],
+        activation: Activation = identity,
         *,
-        init: Initialiser = normal,
+        bias: bool = True,
+        init: Initialiser = ones,
         key: Key | None = None,
     ) -> None:
-        expect_at_least(1, subject="Embedding", vocabulary_size=vocabulary_size, features=features)
-        expect_callable(subject="Embedding", init=init)
-        key = resolve_key(key, subject="Embedding")
-        self.weight = made_by(init, key, (vocabulary_size, features))
+        shape = sizes if isinstance(sizes, tuple) else (sizes,)
+        expect_sizes(shape, subject="Scale", name="sizes")
+        expect_callable(subject="Scale", activation=activation, init=init)
+        drawn = init is not ones or key is not None
+        self.scale = made_by(init, resolve_key(key, subject="Scale") if drawn else None, shape)
+        self.bias = made_bias(bias, self.scale, shape, subject="Scale")
+        self.activation = activation
 
-    def __call__(self, indices: Array) -> Array:
-        """Map integers `(...)` to rows `(..., features)`."""
-        expect_integer(indices, subject=self, name="indices")
-        return take_rows(self.weight, indices, subject=self)
+    def __call__(self, x: Array) -> Array:
+        """Map `(..., *sizes)` to the same shape."""
+        x = as_input(x, self.scale, subject=self)
+        expect_last_axes(x, self.scale.shape, subject=self)
+        y = x * self.scale
+        return self.activation(y if self.bias is None else y + self.bias)
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the arguments that build this layer."""
-        yield from self.weight.shape
+        sizes = self.scale.shape
+        yield sizes[0] if len(sizes) == 1 else sizes
+        if self.activation is not identity:
+            yield self.activation
+        yield "bias", self.bias is not None, True
+
+
+class Bilinear(Module):
+    r"""Combine two inputs by a product with a weight for each pair of their features.
+
+    $$z_o = \sigma\Big(\sum_{ij} x_i\, W_{ijo}\, y_j + b_o\Big)$$
+
+    Args:
+        in_sizes: Features of both inputs, an int for both or a pair; at least 1.
+        out_size: Features coming out; at least 1.
+        activation: The elementwise $\sigma$.
+        bias: Whether $b$ exists; `False` stores no array.
+        init: Draws $W$, called as `init(key, shape)`.
+        key: Randomness for $W$; drawn from the ambient stream when left out.
+
+    Shapes:
+        - weight: `(in_sizes[0], in_sizes[1], out_size)`, trainable.
+        - bias: `(out_size,)`, trainable, starts at zero.
+        - call: `(..., in_sizes[0])` and `(..., in_sizes[1])` with equal leading axes, to
+          `(..., out_size)`. One input stands for both.
+
+    Raises:
+        RangeError: A size is not a whole number of at least 1.
+        ShapeError: An input's last axis is not as `in_sizes` says, or the batches differ.
+        DtypeError: An input is not of a floating-point dtype.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> layer = Bilinear((3, 4), 2)
+        >>> layer(jnp.ones((5, 3)), jnp.ones((5, 4))).shape
+        (5, 2)
+
+    Source:
+        Flux.jl `Bilinear` and PyTorch's, which store the weight as `(out, in1, in2)`.
+        `glorot_uniform` counts `in1 * in2` products for each output.
+    """
+
+    weight: Array
+    bias: Array | None
+    activation: Static[Activation]
+
+    def __init__(
+        self,
+        in_sizes: int | tuple[int, int],
+        out_size: int,
+        activation: Activation = identity,
+        *,
+        bias: bool = True,
+        init: Initialiser = glorot_uniform,
+        key: Key | None = None,
+    ) -> None:
+        sizes = in_sizes if isinstance(in_sizes, tuple) else (in_sizes, in_sizes)
+        expect_sizes(sizes, subject="Bilinear", name="in_sizes")
+        expect_at_least(1, subject="Bilinear", out_size=out_size)
+        expect_callable(subject="Bilinear", activation=activation, init=init)
+        if len(sizes) != 2:
+            refuse(
+                RangeError,
+                subject="Bilinear",
+                expected="in_sizes for two inputs",
+                got=shown(in_sizes),
+                fix="pass a pair such as (3, 4), or one size for both",
+            )
+        shape = (*sizes, out_size)
+        self.weight = made_by(init, resolve_key(key, subject="Bilinear"), shape)
+        self.bias = made_bias(bias, self.weight, (out_size,), subject="Bilinear")
+        self.activation = activation
+
+    def __call__(self, x: Array, y: Array | None = None) -> Array:
+        """Map `(..., in_1)` and `(..., in_2)` to `(..., out_size)`; `y` is `x` if left out."""
+        x = as_input(x, self.weight, subject=self)
+        y = x if y is None else as_input(y, self.weight, subject=self)
+        first, second, out = self.weight.shape
+        expect_last_axis(x, first, subject=self, argument="in_sizes[0]")
+        expect_last_axis(y, second, subject=self, argument="in_sizes[1]")
+        if x.shape[:-1] != y.shape[:-1]:
+            refuse(
+                ShapeError,
+                subject=self,
+                expected="two inputs with equal leading axes",
+                got=f"{shown(x)} and {shown(y)}",
+                fix="pair each example of one with its own of the other",
+            )
+        pairs = (x[..., :, None] * y[..., None, :]).reshape(*x.shape[:-1], first * second)
+        z = pairs @ self.weight.reshape(first * second, out)
+        return self.activation(z if self.bias is None else z + self.bias)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield the arguments that build this layer."""
+        first, second, out = self.weight.shape
+        yield (first, second)
+        yield out
+        if self.activation is not identity:
+            yield self.activation
+        yield "bias", self.bias is not None, True

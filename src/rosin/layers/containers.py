@@ -1,55 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers made of layers: Chain, Parallel, SkipConnection."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, overload
 
-import jax
-
-from rosin.core.display import function_name
-from rosin.core.locate import is_module
 from rosin.core.module import Module
 from rosin.core.types import Static
-from rosin.core.validation import expect_callable, refuse
-from rosin.errors import ShapeError, StructureError, shown
-
-
-class Function(Module):
-    """A plain function that stands where a layer can stand."""
-
-    function: Static[Callable[..., Any]]
-
-    def __call__(self, *args: Any) -> Any:
-        """Call the function."""
-        return self.function(*args)
-
-    def __repr__(self) -> str:
-        """Show the function's name, as a container shows it."""
-        return function_name(self.function)
-
-
-def as_layer(layer: Any, *, subject: str) -> Any:
-    """Take a layer, or any callable, as a part of a container.
-
-    A callable that JAX knows as a tree keeps its leaves; any other becomes a `Function`.
-    """
-    expect_callable(subject=subject, layer=layer)
-    if isinstance(layer, type):
-        refuse(
-            StructureError,
-            subject=subject,
-            expected="a layer",
-            got=shown(layer),
-            fix=f"build it: {layer.__name__}(...)",
-        )
-    if is_module(layer) or not jax.tree_util.all_leaves([layer]):
-        return layer
-    return Function(layer)
-
-
-def bare(layer: Any) -> Any:
-    """Show a part of a container as the user gave it."""
-    return layer.function if isinstance(layer, Function) else layer
+from rosin.core.validation import expect_kind
+from rosin.layers.parts import (
+    as_layer,
+    bare,
+    expect_parts,
+    named_parts,
+    one_for_each,
+    part,
+    shown_parts,
+)
 
 
 class Chain(Module):
@@ -67,7 +33,8 @@ class Chain(Module):
           returns its argument.
 
     Raises:
-        StructureError: A part cannot be called, or named and unnamed ones are mixed.
+        StructureError: A part cannot be called, named and unnamed ones are mixed, or a
+            name is that of a field.
 
     Examples:
         >>> import jax.numpy as jnp, rosin as rs
@@ -87,7 +54,7 @@ class Chain(Module):
     names: Static[tuple[str, ...]]
 
     def __init__(self, *layers: Any, **named: Any) -> None:
-        self.layers, self.names = _parts("Chain", layers, named)
+        self.layers, self.names = named_parts(self, layers, named)
 
     def __call__(self, *args: Any) -> Any:
         """Call the layers in order."""
@@ -98,6 +65,14 @@ class Chain(Module):
         for layer in others:
             x = layer(x)
         return x
+
+    def activations(self, *args: Any) -> tuple[Any, ...]:
+        """Call the layers in order and return what each returns."""
+        outputs: list[Any] = []
+        for layer in self.layers:
+            outputs.append(layer(*args))
+            args = (outputs[-1],)
+        return tuple(outputs)
 
     def __len__(self) -> int:
         """Count the layers."""
@@ -113,13 +88,11 @@ class Chain(Module):
     def __getitem__(self, index: int | str) -> Any: ...
     def __getitem__(self, index: int | str | slice) -> Any:
         """Return a layer by place or name, or a part of the chain by slice."""
-        if isinstance(index, slice):
-            return self.replace(layers=self.layers[index], names=self.names[index])
-        return bare(self.layers[_place(self.names, index)])
+        return part(self, index)
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the parts."""
-        yield from _shown_parts(self.layers, self.names)
+        yield from shown_parts(self)
 
 
 class Parallel(Module):
@@ -137,8 +110,8 @@ class Parallel(Module):
           single layer takes several arguments one by one.
 
     Raises:
-        StructureError: A part cannot be called, there is none, or named and unnamed
-            ones are mixed.
+        StructureError: A part cannot be called, there is none, named and unnamed ones
+            are mixed, or a name is that of a field.
         ShapeError: The number of arguments is neither one nor that of the layers.
 
     Examples:
@@ -155,47 +128,30 @@ class Parallel(Module):
     connection: Any
     names: Static[tuple[str, ...]]
 
-    def __init__(self, connection: Any, *layers: Any, **named: Any) -> None:
+    def __init__(self, connection: Any, /, *layers: Any, **named: Any) -> None:
         self.connection = as_layer(connection, subject="Parallel")
-        self.layers, self.names = _parts("Parallel", layers, named)
-        if not self.layers:
-            refuse(
-                StructureError,
-                subject="Parallel",
-                expected="at least one layer after the connection",
-                got="none",
-                fix="pass layers, for example Parallel(jnp.add, Dense(2, 3), Dense(2, 3))",
-            )
+        self.layers, self.names = named_parts(self, layers, named)
+        expect_parts(self.layers, subject="Parallel", example="jnp.add, Dense(2, 3), Dense(2, 3)")
 
     def __call__(self, *args: Any) -> Any:
         """Call each layer with its argument and connect the outputs."""
-        count = len(self.layers)
-        if len(args) not in (1, count) and (count != 1 or not args):
-            refuse(
-                ShapeError,
-                subject=self,
-                expected=f"1 argument, or {count}, one for each layer",
-                got=f"{len(args)} arguments",
-                fix="pass one argument for all layers, or one for each",
-            )
-        if count == 1:
+        if len(self.layers) == 1 and args:
             return self.connection(*map(self.layers[0], args))
-        inputs = args * count if len(args) == 1 else args
-        pairs = zip(self.layers, inputs, strict=True)
+        pairs = zip(self.layers, one_for_each(self, args), strict=True)
         return self.connection(*(layer(x) for layer, x in pairs))
 
     def __len__(self) -> int:
         """Count the layers."""
         return len(self.layers)
 
-    def __getitem__(self, index: int | str) -> Any:
-        """Return a layer by place or name."""
-        return bare(self.layers[_place(self.names, index)])
+    def __getitem__(self, index: int | str | slice) -> Any:
+        """Return a layer by place or name, or the same with fewer layers by slice."""
+        return part(self, index)
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the connection and the parts."""
         yield bare(self.connection)
-        yield from _shown_parts(self.layers, self.names)
+        yield from shown_parts(self)
 
 
 class SkipConnection(Module):
@@ -239,43 +195,24 @@ class SkipConnection(Module):
         yield bare(self.connection)
 
 
-def _parts(
-    subject: str, layers: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[tuple[Any, ...], tuple[str, ...]]:
-    if layers and named:
-        refuse(
-            StructureError,
-            subject=subject,
-            expected="all layers with names, or all without",
-            got=f"{len(layers)} without and {len(named)} with",
-            fix="name all of them, or none",
-        )
-    if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
-        refuse(
-            StructureError,
-            subject=subject,
-            expected="layers as arguments of their own",
-            got=shown(layers[0])[:40],
-            fix=f"unpack them: {subject}(*layers)",
-        )
-    chosen = layers or tuple(named.values())
-    return tuple(as_layer(layer, subject=subject) for layer in chosen), tuple(named)
+def activations(chain: Chain, *args: Any) -> tuple[Any, ...]:
+    """Call a chain and return what each of its layers returns, in order.
 
+    Args:
+        chain: A `Chain`.
+        args: What the chain is called with.
 
-def _place(names: tuple[str, ...], index: int | str) -> int:
-    if isinstance(index, str):
-        if index not in names:
-            refuse(
-                StructureError,
-                subject="a layer's name",
-                expected=f"one of {', '.join(names) or '(the layers have no names)'}",
-                got=shown(index),
-                fix="use a name listed, or the layer's place as a whole number",
-            )
-        return names.index(index)
-    return index
+    Raises:
+        StructureError: `chain` is no `Chain`.
 
+    Examples:
+        >>> import jax.numpy as jnp, rosin as rs
+        >>> model = rs.Chain(rs.Dense(2, 3, rs.relu), rs.Dense(3, 1))
+        >>> [y.shape for y in rs.activations(model, jnp.ones((5, 2)))]
+        [(5, 3), (5, 1)]
 
-def _shown_parts(layers: tuple[Any, ...], names: tuple[str, ...]) -> Iterator[Any]:
-    for index, layer in enumerate(layers):
-        yield (names[index], bare(layer)) if names else bare(layer)
+    Source:
+        Flux.jl `activations`.
+    """
+    expect_kind(Chain, subject="activations", chain=chain)
+    return chain.activations(*args)

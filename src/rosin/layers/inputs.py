@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rosin.core.types import Array, Initialiser, Key, Shape
-from rosin.core.validation import expect_floating, refuse
+from rosin.core.validation import expect_floating, expect_kind, refuse
 from rosin.errors import ShapeError, StructureError, shown
 
 
@@ -53,9 +53,9 @@ def _depth_of_caller() -> int:
     return depth
 
 
-def made_by(init: Initialiser, key: Key, shape: Shape) -> Array:
+def made_by(init: Initialiser, key: Key | None, shape: Shape) -> Array:
     """Draw a parameter and check that the initialiser kept to the shape."""
-    value = init(key, shape)
+    value = init(key, shape)  # pyright: ignore[reportArgumentType]  constants take no key
     if jnp.shape(value) != shape:
         refuse(
             ShapeError,
@@ -66,3 +66,9 @@ def made_by(init: Initialiser, key: Key, shape: Shape) -> Array:
         )
     expect_floating(value, subject="init", name="the parameter")
     return jnp.asarray(value)
+
+
+def made_bias(bias: bool, weight: Array, shape: Shape, *, subject: str) -> Array | None:  # noqa: FBT001
+    """Make the zeros that a bias starts at, in the dtype of the weight, or none."""
+    expect_kind(bool, subject=subject, bias=bias)
+    return jnp.zeros(shape, weight.dtype) if bias else None

@@ -14,6 +14,7 @@ from rosin.core.validation import (
     expect_at_least,
     expect_between,
     expect_callable,
+    expect_last_axes,
     expect_last_axis,
     expect_sizes,
     refuse,
@@ -207,17 +208,8 @@ class LayerNorm(Module):
     def __call__(self, x: Array) -> Array:
         """Map `(..., *sizes)` to the same shape."""
         x = as_input(x, self.scale, subject=self)
-        rank = len(self.sizes)
-        if x.shape[-rank:] != self.sizes:
-            refuse(
-                ShapeError,
-                subject=self,
-                expected=f"shape (..., {', '.join(map(str, self.sizes))})",
-                got=shown(x),
-                fix="feed it these sizes on the last axes, or build the layer with "
-                f"sizes={x.shape[-rank:]}",
-            )
-        axes = tuple(range(-rank, 0))
+        expect_last_axes(x, self.sizes, subject=self)
+        axes = tuple(range(-len(self.sizes), 0))
         y = layer_norm(x, self.scale, self.shift, axes=axes, epsilon=self.epsilon, subject=self)
         return self.activation(y)
 
