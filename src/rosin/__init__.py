@@ -62,6 +62,7 @@ PUBLIC = {
     "rosin.functional.activations": ("gelu", "identity", "relu", "sigmoid", "tanh"),
     "rosin.functional.losses": ("logitbinarycrossentropy", "logitcrossentropy", "mse"),
     "rosin.functional.shaping": ("flatten",),
+    "rosin.functional.softmax_family": ("glu", "logsoftmax", "logsumexp", "softmax"),
     "rosin.layers.basic": ("Bilinear", "Dense", "Scale"),
     "rosin.layers.branches": ("Maxout", "PairwiseFusion"),
     "rosin.layers.containers": ("Chain", "Parallel", "SkipConnection", "activations"),

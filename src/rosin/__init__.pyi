@@ -70,6 +70,10 @@ from rosin.functional.losses import logitbinarycrossentropy as logitbinarycrosse
 from rosin.functional.losses import logitcrossentropy as logitcrossentropy
 from rosin.functional.losses import mse as mse
 from rosin.functional.shaping import flatten as flatten
+from rosin.functional.softmax_family import glu as glu
+from rosin.functional.softmax_family import logsoftmax as logsoftmax
+from rosin.functional.softmax_family import logsumexp as logsumexp
+from rosin.functional.softmax_family import softmax as softmax
 from rosin.layers.basic import Bilinear as Bilinear
 from rosin.layers.basic import Dense as Dense
 from rosin.layers.basic import Scale as Scale

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 # Written by scripts/stub.py.
 from rosin.functional import activations as activations
+from rosin.functional import attention as attention
 from rosin.functional import convolution as convolution
 from rosin.functional import entropy as entropy
 from rosin.functional import indexing as indexing
 from rosin.functional import initialisers as initialisers
 from rosin.functional import lookup as lookup
 from rosin.functional import losses as losses
+from rosin.functional import masks as masks
 from rosin.functional import normalisation as normalisation
 from rosin.functional import numerics as numerics
 from rosin.functional import pooling as pooling
 from rosin.functional import shaping as shaping
+from rosin.functional import softmax_family as softmax_family
 from rosin.functional import stochastic as stochastic
 from rosin.functional.activations import gelu as gelu
 from rosin.functional.activations import identity as identity
 from rosin.functional.activations import relu as relu
 from rosin.functional.activations import sigmoid as sigmoid
 from rosin.functional.activations import tanh as tanh
+from rosin.functional.attention import dot_product_attention as dot_product_attention
 from rosin.functional.convolution import conv as conv
 from rosin.functional.convolution import expand_pad as expand_pad
 from rosin.functional.convolution import expand_sizes as expand_sizes
@@ -42,6 +46,10 @@ from rosin.functional.lookup import embedding_bag as embedding_bag
 from rosin.functional.losses import logitbinarycrossentropy as logitbinarycrossentropy
 from rosin.functional.losses import logitcrossentropy as logitcrossentropy
 from rosin.functional.losses import mse as mse
+from rosin.functional.masks import combine_masks as combine_masks
+from rosin.functional.masks import make_causal_mask as make_causal_mask
+from rosin.functional.masks import make_padding_mask as make_padding_mask
+from rosin.functional.masks import make_window_mask as make_window_mask
 from rosin.functional.normalisation import batch_norm as batch_norm
 from rosin.functional.normalisation import batch_norm_with_statistics as batch_norm_with_statistics
 from rosin.functional.normalisation import layer_norm as layer_norm
@@ -55,4 +63,8 @@ from rosin.functional.pooling import global_mean_pool as global_mean_pool
 from rosin.functional.pooling import max_pool as max_pool
 from rosin.functional.pooling import mean_pool as mean_pool
 from rosin.functional.shaping import flatten as flatten
+from rosin.functional.softmax_family import glu as glu
+from rosin.functional.softmax_family import logsoftmax as logsoftmax
+from rosin.functional.softmax_family import logsumexp as logsumexp
+from rosin.functional.softmax_family import softmax as softmax
 from rosin.functional.stochastic import dropout as dropout

@@ -16,6 +16,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from rosin.core.types import Array
 from rosin.functional.activations import sigmoid
+from rosin.functional.softmax_family import logsoftmax_rows, softmax_rows, sum_less_one
 
 # --- labels -------------------------------------------------------------------------
 
@@ -51,7 +52,7 @@ def _label_slope(x: Array, labels: Array) -> Array:
 
 @_label_slope.defjvp
 def _(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
-    return _label_slope(*primals), jax.jvp(_softmax, primals[:1], tangents[:1])[1]
+    return _label_slope(*primals), jax.jvp(softmax_rows, primals[:1], tangents[:1])[1]
 
 
 class _LabelRow(NamedTuple):
@@ -132,12 +133,10 @@ def _slope(x: Array, y: Array) -> Array:
 def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (x, y), (dx, dy) = primals, tangents
     mass, dmass = jnp.sum(y, -1, keepdims=True), jnp.sum(dy, -1, keepdims=True)
-    p, dp = jax.jvp(_softmax, (x,), (dx,))
+    p, dp = jax.jvp(softmax_rows, (x,), (dx,))
     return _slope(x, y), dp * mass + p * dmass - dy
 
 
-@jax.custom_jvp
-@jax.jit
 def surprise(x: Array) -> Array:
     """Compute `-log softmax(x)` over the last axis.
 
@@ -145,30 +144,7 @@ def surprise(x: Array) -> Array:
         >>> surprise(jnp.array([0.0, 20.0]))
         Array([2.0000000e+01, 2.0611537e-09], dtype=float32)
     """
-    return (jnp.max(x, -1, keepdims=True) - x) + jnp.log1p(_row(x)[2])
-
-
-@surprise.defjvp
-def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (dx,) = primals, tangents
-    return surprise(x), jnp.sum(_softmax(x) * dx, -1, keepdims=True) - dx
-
-
-@jax.custom_jvp
-@jax.jit
-def _softmax(x: Array) -> Array:
-    _, power, rest = _row(x)
-    return power / (1 + rest)
-
-
-@_softmax.defjvp
-def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    (x,), (dx,) = primals, tangents
-    top = _row(lax.stop_gradient(x))[0].astype(x.dtype)
-    p = _softmax(x)
-    # Measured from the maximum, so that nothing cancels there in a confident row.
-    dx = dx - jnp.sum(top * dx, -1, keepdims=True) / jnp.sum(top, -1, keepdims=True)
-    return p, p * (dx - jnp.sum(p * dx, -1, keepdims=True))
+    return -logsoftmax_rows(x)
 
 
 def _row(x: Array) -> tuple[Array, Array, Array]:
@@ -179,9 +155,7 @@ def _row(x: Array) -> tuple[Array, Array, Array]:
     largest = jnp.max(x, -1, keepdims=True)
     top = x == largest
     power = jnp.exp(x - largest)
-    total = jnp.sum(power, -1, keepdims=True)
-    others = jnp.sum(jnp.where(top, 0, power), -1, keepdims=True)
-    return top, power, jnp.where(total < 1.5, others, total - 1)
+    return top, power, sum_less_one(top, power, (-1,))
 
 
 # --- yes or no ----------------------------------------------------------------------
