@@ -84,11 +84,17 @@ from rosin.layers.containers import Parallel as Parallel
 from rosin.layers.containers import SkipConnection as SkipConnection
 from rosin.layers.containers import activations as activations
 from rosin.layers.conv import Conv as Conv
+from rosin.layers.conv import ConvTranspose as ConvTranspose
+from rosin.layers.conv import DepthwiseConv as DepthwiseConv
 from rosin.layers.embedding import Embedding as Embedding
 from rosin.layers.embedding import EmbeddingBag as EmbeddingBag
 from rosin.layers.norm import BatchNorm as BatchNorm
 from rosin.layers.norm import LayerNorm as LayerNorm
+from rosin.layers.pool import AdaptiveMaxPool as AdaptiveMaxPool
+from rosin.layers.pool import AdaptiveMeanPool as AdaptiveMeanPool
+from rosin.layers.pool import GlobalMaxPool as GlobalMaxPool
 from rosin.layers.pool import GlobalMeanPool as GlobalMeanPool
+from rosin.layers.pool import LpPool as LpPool
 from rosin.layers.pool import MaxPool as MaxPool
 from rosin.layers.pool import MeanPool as MeanPool
 from rosin.layers.regularise import Dropout as Dropout

@@ -10,7 +10,8 @@ import pytest
 from jax.test_util import check_grads
 
 from rosin.errors import DtypeError, RangeError, ShapeError
-from rosin.functional.convolution import conv, expand_pad, expand_sizes, fitted_pad
+from rosin.functional.convolution import conv, depthwise_conv
+from rosin.functional.windows import expand_pad, expand_sizes, fitted_pad
 
 DRAW = np.random.default_rng(0)
 
@@ -57,15 +58,15 @@ def pairs(pad, rank):
     return [side if isinstance(side, tuple) else (side, side) for side in sides]
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("dilation", [1, 2])
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("stride", "dilation", "groups"), [(1, 1, 1), (2, 1, 2), (3, 2, 1), (1, 2, 2)]
+)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_it_is_the_sum_written_as_loops(rank, stride, dilation, groups):
     space, kernel = SPACES[rank]
     x = DRAW.normal(size=(2, *space, 2 * groups)).astype(np.float32)
     w = DRAW.normal(size=(*kernel, 2, 3 * groups)).astype(np.float32)
-    for pad in PADS[rank]:
+    for pad in PADS[rank][rank - 1 :]:
         got = conv(x, w, stride=stride, pad=pad, dilation=dilation, groups=groups)
         steps = ((stride,) * rank, pairs(pad, rank), (dilation,) * rank, groups)
         np.testing.assert_allclose(got, loops(x, w, *steps), atol=1e-5)
@@ -92,6 +93,28 @@ def test_a_kernel_of_one_tap_is_a_product(rank):
         got[:, 0][(slice(None), *[slice(None, None, 2)] * (rank - 1))],
         atol=1e-6,
     )
+    np.testing.assert_allclose(conv(padded, jnp.eye(5).reshape(*[1] * rank, 5, 5)), padded)
+
+
+@pytest.mark.parametrize("multiplier", [1, 3])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_each_channel_alone_is_as_many_groups(rank, multiplier):
+    space, kernel = SPACES[rank]
+    x = DRAW.normal(size=(2, *space, 4)).astype(np.float32)
+    w = DRAW.normal(size=(*kernel, 1, 4 * multiplier)).astype(np.float32)
+    for stride, pad, dilation in [(1, 0, 1), (2, "same", 2)]:
+        steps = ((stride,) * rank, pairs(pad, rank), (dilation,) * rank, 4)
+        options = {"stride": stride, "pad": pad, "dilation": dilation}
+        expected = loops(x, w, *steps)
+        np.testing.assert_allclose(depthwise_conv(x, w, **options), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("inside", [1, 2])
+def test_kernels_of_many_taps_agree_with_the_loops(inside):
+    x = DRAW.normal(size=(1, 90, 2 * inside)).astype(np.float32)
+    w = DRAW.normal(size=(70, inside, 4)).astype(np.float32)
+    expected = loops(x, w, (3,), [(0, 5)], (1,), 2)
+    np.testing.assert_allclose(conv(x, w, stride=3, pad=((0, 5),), groups=2), expected, atol=1e-4)
 
 
 def test_the_kernel_is_not_flipped():
@@ -132,15 +155,24 @@ def test_half_types_stay_half_and_are_summed_wide(kernel, dtype):
         ((6,), (3,), {"stride": 2, "pad": 1}),
         ((4, 5), (2, 3), {"dilation": (2, 1), "groups": 2}),
         ((3, 3, 3), (2, 2, 2), {"pad": "same", "stride": 2}),
-        ((3, 3), (1, 1), {}),
+        ((3, 3), (1, 1), {"stride": 2}),
+        ((4, 3), (2, 2), {"dilation": (2, 1), "groups": 2, "depthwise": True}),
     ],
 )
 def test_gradients_match_finite_differences(space, kernel, options):
+    options = dict(options)
+    inside = 1 if options.pop("depthwise", False) else 2
     groups = options.get("groups", 1)
     with jax.enable_x64(True):
-        x = DRAW.normal(size=(2, *space, 2 * groups))
-        w = DRAW.normal(size=(*kernel, 2, 2 * groups))
-        check_grads(lambda x, w: conv(x, w, **options), [x, w], order=2, modes=["rev"], rtol=1e-4)
+        x = DRAW.normal(size=(2, *space, inside * groups))
+        w = DRAW.normal(size=(*kernel, inside, 2 * groups))
+
+        @jax.jit
+        def squared(x, w):  # the square makes the second derivative differ from 0
+            return conv(x, w, **options) ** 2
+
+        check_grads(squared, [x, w], order=2, modes=["rev"], rtol=1e-4)
+        check_grads(squared, [x, w], order=1, modes=["fwd"], rtol=1e-4)
 
 
 def test_an_empty_batch_passes():
@@ -223,4 +255,6 @@ def test_sizes_and_pads_are_spelt_out():
 def test_same_makes_one_window_for_each_step_begun(n, reach, stride):
     x = jnp.ones((1, n, 1))
     assert fitted_pad(x, "same", (reach,), (stride,), subject="") == (same(n, reach, stride),)
-    assert conv(x, jnp.ones((reach, 1, 1)), stride=stride, pad="same").shape[1] == -(-n // stride)
+    kernel = jax.ShapeDtypeStruct((reach, 1, 1), jnp.float32)
+    y = jax.eval_shape(lambda w: conv(x, w, stride=stride, pad="same"), kernel)
+    assert y.shape[1] == -(-n // stride)

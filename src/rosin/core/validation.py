@@ -59,16 +59,19 @@ def expect_at_least(bound: int, *, subject: object, **named: object) -> None:
             )
 
 
-def expect_sizes(sizes: Any, *, subject: object, name: str, bound: int = 1) -> None:
+def expect_sizes(
+    sizes: Any, *, subject: object, name: str, bound: int = 1, axes: str = "axes"
+) -> None:
     """Refuse anything but a non-empty tuple of whole numbers of at least `bound`."""
     fits = isinstance(sizes, tuple) and len(sizes) > 0
     if not fits or not all(is_whole(n) and n >= bound for n in sizes):
+        one: Any = sizes if is_whole(sizes) and max(bound, sizes) == sizes else max(bound, 1)
         refuse(
             RangeError,
             subject=subject,
             expected=f"{name} to be a tuple of whole numbers of at least {bound}",
             got=shown(sizes),
-            fix=f"pass {name} as, for example, ({max(bound, 1)}, {max(bound, 1)})",
+            fix=f"pass {name}=({one}, {one}) for two {axes}",
         )
 
 

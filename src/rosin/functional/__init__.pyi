@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Written by scripts/stub.py.
 from rosin.functional import activations as activations
+from rosin.functional import adaptive as adaptive
 from rosin.functional import attention as attention
 from rosin.functional import convolution as convolution
+from rosin.functional import correlation as correlation
 from rosin.functional import entropy as entropy
 from rosin.functional import indexing as indexing
 from rosin.functional import initialisers as initialisers
@@ -15,16 +17,20 @@ from rosin.functional import pooling as pooling
 from rosin.functional import shaping as shaping
 from rosin.functional import softmax_family as softmax_family
 from rosin.functional import stochastic as stochastic
+from rosin.functional import windows as windows
 from rosin.functional.activations import gelu as gelu
 from rosin.functional.activations import identity as identity
 from rosin.functional.activations import relu as relu
 from rosin.functional.activations import sigmoid as sigmoid
 from rosin.functional.activations import tanh as tanh
+from rosin.functional.adaptive import adaptive_max_pool as adaptive_max_pool
+from rosin.functional.adaptive import adaptive_mean_pool as adaptive_mean_pool
+from rosin.functional.adaptive import global_max_pool as global_max_pool
+from rosin.functional.adaptive import global_mean_pool as global_mean_pool
 from rosin.functional.attention import dot_product_attention as dot_product_attention
 from rosin.functional.convolution import conv as conv
-from rosin.functional.convolution import expand_pad as expand_pad
-from rosin.functional.convolution import expand_sizes as expand_sizes
-from rosin.functional.convolution import fitted_pad as fitted_pad
+from rosin.functional.convolution import conv_transpose as conv_transpose
+from rosin.functional.convolution import depthwise_conv as depthwise_conv
 from rosin.functional.entropy import binary_cross_entropy as binary_cross_entropy
 from rosin.functional.entropy import cross_entropy as cross_entropy
 from rosin.functional.entropy import label_cross_entropy as label_cross_entropy
@@ -59,7 +65,7 @@ from rosin.functional.numerics import expand_axes as expand_axes
 from rosin.functional.numerics import mean_and_variance as mean_and_variance
 from rosin.functional.numerics import real_array as real_array
 from rosin.functional.numerics import scaled_deviations as scaled_deviations
-from rosin.functional.pooling import global_mean_pool as global_mean_pool
+from rosin.functional.pooling import lp_pool as lp_pool
 from rosin.functional.pooling import max_pool as max_pool
 from rosin.functional.pooling import mean_pool as mean_pool
 from rosin.functional.shaping import flatten as flatten

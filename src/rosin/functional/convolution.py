@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolution, and the geometry of windows that it shares with pooling."""
+"""Convolution, its adjoint, and the convolution of each channel alone."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import jax.numpy as jnp
-from jax import lax
 
 from rosin.core.types import Array, ArrayLike
-from rosin.core.validation import expect_at_least, expect_floating, expect_rank, is_whole, refuse
+from rosin.core.validation import expect_at_least, expect_floating, refuse
 from rosin.errors import DtypeError, RangeError, ShapeError, shown
-
-Pairs: TypeAlias = tuple[tuple[int, int], ...]
-"""Padding before and after, along each spatial axis."""
-
-Pad: TypeAlias = int | tuple[int, ...] | Pairs | Literal["same"]
-"""Padding as a caller may state it."""
-
-_SPACE = {
-    1: ("length",),
-    2: ("height", "width"),
-    3: ("depth", "height", "width"),
-}
+from rosin.functional.correlation import correlate, spread_out
+from rosin.functional.windows import (
+    Padding,
+    Pairs,
+    expand_pad,
+    expand_sizes,
+    expect_space,
+    fitted_pad,
+    reach_of,
+)
 
 
 def conv(
@@ -28,7 +25,7 @@ def conv(
     weight: ArrayLike,
     *,
     stride: int | tuple[int, ...] = 1,
-    pad: Pad = 0,
+    pad: Padding = 0,
     dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
     subject: object = "conv",
@@ -71,165 +68,194 @@ def conv(
         Flux.jl `CrossCor` with groups; `"same"` by the rule of XLA, where Flux puts the
         larger part first.
     """
-    expect_floating(x, subject=subject)
-    expect_floating(weight, subject=subject, name="weight")
-    x, weight = jnp.asarray(x), jnp.asarray(weight)
+    x, weight = _arrays(x, weight, groups, "in / groups, out", subject=subject)
+    _expect_channels(x, weight, groups, subject=subject)
     rank = weight.ndim - 2
-    _expect_fits(x, weight, groups, subject=subject)
     step = expand_sizes(stride, rank, subject=subject, name="stride")
     spread = expand_sizes(dilation, rank, subject=subject, name="dilation")
-    reach = tuple((k - 1) * d + 1 for k, d in zip(weight.shape[:rank], spread, strict=True))
     around = expand_pad(pad, rank, subject=subject)
+    reach = reach_of(weight.shape[:rank], spread)
     pairs = fitted_pad(x, around, reach, step, subject=subject)
-    if groups == 1 and {*weight.shape[:rank], *step} == {1} and not any(map(any, pairs)):
-        # A kernel of one tap is a product, which XLA computes faster as such.
-        rows = x.reshape(-1, x.shape[-1]) @ weight.reshape(weight.shape[-2:])
-        return rows.reshape(*x.shape[:-1], weight.shape[-1])
-    features_last = (0, rank + 1, *range(1, rank + 1))
-    taps_first = (rank + 1, rank, *range(rank))
-    layout = lax.ConvDimensionNumbers(features_last, taps_first, features_last)
-    return lax.conv_general_dilated(
-        x,
-        weight,
-        step,
-        pairs,
-        rhs_dilation=spread,
-        dimension_numbers=layout,
-        feature_group_count=groups,
-    )
+    return correlate(x, weight, step, pairs, spread, groups)
 
 
-def expand_sizes(
-    sizes: Any, rank: int, *, subject: object, name: str, bound: int = 1
-) -> tuple[int, ...]:
-    """Give every spatial axis its size.
-
-    Args:
-        sizes: One whole number for all axes, or a tuple with one for each.
-        rank: The number of spatial axes.
-        subject: What complains in the message.
-        name: What the message calls the sizes.
-        bound: The least size.
-
-    Raises:
-        RangeError: A size is no whole number of at least `bound`, or there are not as
-            many as axes.
-
-    Examples:
-        >>> expand_sizes(3, 2, subject="example", name="stride")
-        (3, 3)
-    """
-    expanded = sizes if isinstance(sizes, tuple) else (sizes,) * rank
-    if len(expanded) != rank or not all(is_whole(n) and n >= bound for n in expanded):
-        refuse(
-            RangeError,
-            subject=subject,
-            expected=f"{name} to be a whole number of at least {bound}, or {rank} of them",
-            got=shown(sizes),
-            fix=f"pass {name}={max(bound, 1)}, or a tuple with one number for each axis",
-        )
-    return tuple(int(n) for n in expanded)
-
-
-def expand_pad(pad: Any, rank: int, *, subject: object) -> Pairs | Literal["same"]:
-    """Give every spatial axis its padding before and after, or `"same"`.
-
-    Args:
-        pad: A whole number for all sides, a tuple with one for each axis, a tuple with a
-            (low, high) pair for each axis, or `"same"`.
-        rank: The number of spatial axes.
-        subject: What complains in the message.
-
-    Raises:
-        RangeError: `pad` is none of these.
-
-    Examples:
-        >>> expand_pad((0, 1), 2, subject="example")
-        ((0, 0), (1, 1))
-    """
-    if isinstance(pad, str) and pad == "same":
-        return "same"
-    sides: tuple[Any, ...] = pad if isinstance(pad, tuple) else (pad,) * rank
-    pairs: list[tuple[Any, ...]] = [
-        side if isinstance(side, tuple) else (side, side) for side in sides
-    ]
-    if len(pairs) != rank or not all(
-        len(pair) == 2 and all(is_whole(n) and n >= 0 for n in pair) for pair in pairs
-    ):
-        refuse(
-            RangeError,
-            subject=subject,
-            expected="pad to be 'same', a whole number of at least 0, or a tuple of "
-            f"{rank} such numbers or (low, high) pairs",
-            got=shown(pad),
-            fix="pass pad=0, pad='same', or a tuple with one entry for each spatial axis",
-        )
-    return tuple((int(low), int(high)) for low, high in pairs)
-
-
-def fitted_pad(
-    x: Array,
-    pad: Pairs | Literal["same"],
-    reach: tuple[int, ...],
-    stride: tuple[int, ...],
+def depthwise_conv(
+    x: ArrayLike,
+    weight: ArrayLike,
     *,
-    subject: object,
-) -> Pairs:
-    """Turn `"same"` into numbers, and refuse an input that is smaller than the window.
+    stride: int | tuple[int, ...] = 1,
+    pad: Padding = 0,
+    dilation: int | tuple[int, ...] = 1,
+    subject: object = "depthwise_conv",
+) -> Array:
+    r"""Slide kernels over each channel alone.
+
+    $$y_{b,p,\,i m + j} = \sum_k W_{k,0,\,i m + j}\, x_{b,\,s p + d k - a,\,i}$$
+
+    for $0 \le j < m$, with stride $s$, dilation $d$, low padding $a$ and $m$ kernels for
+    each channel.
 
     Args:
-        x: `(batch, *space, channels)`.
-        pad: As `expand_pad` returns it.
-        reach: The extent of the window along each spatial axis.
-        stride: The step of the window along each spatial axis.
+        x: The input, real or complex.
+        weight: The kernels $W$, of the dtype of `x`.
+        stride: As for `conv`.
+        pad: As for `conv`.
+        dilation: As for `conv`.
         subject: What complains in the message.
 
+    Shapes:
+        - x: `(batch, *space, channels)`, one spatial axis or more.
+        - weight: `(*kernel, 1, channels * m)`.
+        - result: `(batch, *space', channels * m)`.
+
     Raises:
-        ShapeError: Along an axis the padded input is shorter than the window.
+        DtypeError: An array is not of floating point, or the dtypes differ.
+        RangeError: A stride, pad or dilation is out of range.
+        ShapeError: The ranks or channels do not fit, or the padded input is smaller than
+            the kernel.
 
     Examples:
-        >>> fitted_pad(jnp.ones((1, 4, 1)), "same", (2,), (1,), subject="example")
-        ((0, 1),)
+        >>> x = jnp.arange(6.0).reshape(1, 3, 2)
+        >>> depthwise_conv(x, jnp.array([[1.0, 10.0]]).reshape(1, 1, 2))[0]
+        Array([[ 0., 10.], [ 2., 30.], [ 4., 50.]], dtype=float32)
+
+    Source:
+        Flux.jl `DepthwiseConv`: `conv` with as many groups as channels.
     """
-    space = x.shape[1:-1]
-    if pad == "same":
-        pad = tuple(lax.padtype_to_pads(space, reach, stride, "SAME"))
-    padded = tuple(n + low + high for n, (low, high) in zip(space, pad, strict=True))
-    if any(n < r for n, r in zip(padded, reach, strict=True)):
+    channels = jnp.shape(x)[-1] if jnp.ndim(x) else 1
+    options: dict[str, Any] = {"stride": stride, "pad": pad, "dilation": dilation}
+    return conv(x, weight, groups=max(channels, 1), subject=subject, **options)
+
+
+def conv_transpose(
+    x: ArrayLike,
+    weight: ArrayLike,
+    *,
+    stride: int | tuple[int, ...] = 1,
+    pad: Padding = 0,
+    output_padding: int | tuple[int, ...] = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+    subject: object = "conv_transpose",
+) -> Array:
+    r"""Apply the adjoint of `conv`: spread each value over the kernel, and add up.
+
+    $$y_{b,\,s q + d k - a,\,o} = \sum_{q,k,i} W_{k,o,i}\, x_{b,q,i}$$
+
+    with stride $s$, dilation $d$ and low padding $a$, summed over all $q$ and $k$ that
+    meet at one place; so that $\langle \mathrm{conv}(z), x \rangle = \langle z, y \rangle$
+    with equal weight and options. Along each axis the size is
+    $(n - 1) s + d (k - 1) + 1$, less the padding, plus the output padding.
+
+    Args:
+        x: The input, real or complex.
+        weight: The kernel $W$, of the dtype of `x`.
+        stride: Distance between the places of neighbours, an int or one for each axis.
+        pad: What is cut off the result's ends: an int, one for each axis, a (low, high)
+            pair for each axis, or `"same"`, which gives `stride` times the size.
+        output_padding: What the result is longer by at its high end, below `stride`; it
+            tells apart the sizes that `conv` takes to the size of `x`.
+        dilation: Distance between taps of the kernel, an int or one for each axis.
+        groups: Groups of channels that do not mix.
+        subject: What complains in the message.
+
+    Shapes:
+        - x: `(batch, *space, in)`, one spatial axis or more.
+        - weight: `(*kernel, out / groups, in)`, as of the `conv` that goes from `out` to
+          `in` channels.
+        - result: `(batch, *space', out)`.
+
+    Raises:
+        DtypeError: An array is not of floating point, or the dtypes differ.
+        RangeError: A stride, pad, output padding, dilation or group count is out of range.
+        ShapeError: The ranks or channels do not fit, or nothing would be left.
+
+    Examples:
+        >>> x = jnp.array([1.0, 2.0]).reshape(1, 2, 1)
+        >>> conv_transpose(x, jnp.array([1.0, 10.0]).reshape(2, 1, 1), stride=2).ravel()
+        Array([ 1., 10.,  2., 20.], dtype=float32)
+
+    Source:
+        Flux.jl `ConvTranspose`, with the kernel unflipped as in `conv`, and `outpad`
+        called `output_padding`. PyTorch also allows it up to the dilation.
+    """
+    x, weight = _arrays(x, weight, groups, "out / groups, in", subject=subject)
+    rank = weight.ndim - 2
+    incoming = weight.shape[-1]
+    if x.shape[-1] != incoming or incoming % groups:
         refuse(
             ShapeError,
             subject=subject,
-            expected=f"a padded input of at least {reach} along the spatial axes",
-            got=f"{padded}, from x {shown(x)}",
-            fix="pass a larger input, a smaller window or more pad",
+            expected=f"{incoming} channels going in, a multiple of {groups}",
+            got=f"x {shown(x)}, weight {shown(weight)} and groups={groups}",
+            fix="give x as many channels as weight.shape[-1]",
         )
-    return pad
+    step = expand_sizes(stride, rank, subject=subject, name="stride")
+    spread = expand_sizes(dilation, rank, subject=subject, name="dilation")
+    reach = reach_of(weight.shape[:rank], spread)
+    pairs = _cuts(reach, step, pad, output_padding, subject=subject)
+    grown = [
+        (n - 1) * s + r - low - high
+        for n, s, r, (low, high) in zip(x.shape[1:-1], step, reach, pairs, strict=True)
+    ]
+    if min(grown) < 1 or 0 in x.shape[1:-1]:
+        refuse(
+            ShapeError,
+            subject=subject,
+            expected="a result of at least 1 along the spatial axes",
+            got=f"{tuple(grown)}, from x {shown(x)} and pad {shown(pad)}",
+            fix="pass a larger input or less pad",
+        )
+    return spread_out(x, weight, step, pairs, spread, groups)
 
 
-def expect_space(x: Array, rank: int, *, subject: object) -> None:
-    """Refuse an array that is not `(batch, *space, channels)` with `rank` spatial axes.
+def expand_output_padding(
+    sizes: Any, stride: tuple[int, ...], pad: Pairs | str, *, subject: object
+) -> tuple[int, ...]:
+    """Give every spatial axis its output padding.
 
     Args:
-        x: Any array.
-        rank: The number of spatial axes.
+        sizes: One whole number for all axes, or a tuple with one for each.
+        stride: The stride along each axis.
+        pad: As `expand_pad` returns it.
         subject: What complains in the message.
 
     Raises:
-        ShapeError: `x` has another rank.
-
-    Examples:
-        >>> expect_space(jnp.ones((1, 8, 8, 3)), 2, subject="example")
+        RangeError: A size is no whole number of at least 0 and below the stride, or there
+            are not as many as axes, or `pad` sets the size of the result already.
     """
-    space = _SPACE.get(rank, tuple(f"space{i}" for i in range(rank)))
-    expect_rank(x, ("batch", *space, "channels"), subject=subject)
+    extra = expand_sizes(sizes, len(stride), subject=subject, name="output_padding", bound=0)
+    if any(e >= s for e, s in zip(extra, stride, strict=True)):
+        refuse(
+            RangeError,
+            subject=subject,
+            expected=f"output_padding below the stride {stride}",
+            got=shown(sizes),
+            fix="pass a smaller output_padding, or less pad for a larger result",
+        )
+    if pad == "same" and any(extra):
+        refuse(
+            RangeError,
+            subject=subject,
+            expected="no output_padding with pad='same', which sets the size of the result",
+            got=f"output_padding={shown(sizes)}",
+            fix="leave output_padding out, or pass pad in numbers",
+        )
+    return extra
 
 
-def _expect_fits(x: Array, weight: Array, groups: int, *, subject: object) -> None:
+def _arrays(
+    x: ArrayLike, weight: ArrayLike, groups: int, channels: str, *, subject: object
+) -> tuple[Array, Array]:
+    """Check what the two directions have in common."""
+    expect_floating(x, subject=subject)
+    expect_floating(weight, subject=subject, name="weight")
+    x, weight = jnp.asarray(x), jnp.asarray(weight)
     if weight.ndim < 3:
         refuse(
             ShapeError,
             subject=subject,
-            expected="weight of shape (*kernel, in / groups, out)",
+            expected=f"weight of shape (*kernel, {channels})",
             got=shown(weight),
             fix="give the weight at least 3 axes",
         )
@@ -243,6 +269,10 @@ def _expect_fits(x: Array, weight: Array, groups: int, *, subject: object) -> No
             got=f"x {shown(x)} and weight {shown(weight)}",
             fix="convert one of them, for example x.astype(weight.dtype)",
         )
+    return x, weight
+
+
+def _expect_channels(x: Array, weight: Array, groups: int, *, subject: object) -> None:
     incoming, outgoing = weight.shape[-2:]
     if x.shape[-1] != incoming * groups or outgoing % groups:
         refuse(
@@ -253,3 +283,20 @@ def _expect_fits(x: Array, weight: Array, groups: int, *, subject: object) -> No
             got=f"x {shown(x)}, weight {shown(weight)} and groups={groups}",
             fix="give x as many channels as weight.shape[-2] * groups",
         )
+
+
+def _cuts(
+    reach: tuple[int, ...],
+    stride: tuple[int, ...],
+    pad: Padding,
+    output_padding: int | tuple[int, ...],
+    *,
+    subject: object,
+) -> Pairs:
+    """Say what is cut off both ends of a transposed convolution; below 0, what is added."""
+    around = expand_pad(pad, len(stride), subject=subject)
+    extra = expand_output_padding(output_padding, stride, around, subject=subject)
+    if around == "same":
+        halves = [(max(r - s, 0) // 2, r - s) for r, s in zip(reach, stride, strict=True)]
+        return tuple((low, total - low) for low, total in halves)
+    return tuple((low, high - e) for (low, high), e in zip(around, extra, strict=True))

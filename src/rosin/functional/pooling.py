@@ -17,17 +17,19 @@ import numpy as np
 from jax import lax
 
 from rosin.core.types import Array, ArrayLike
-from rosin.core.validation import expect_floating, expect_not_empty, refuse
-from rosin.errors import RangeError, ShapeError, shown
-from rosin.functional.convolution import (
-    Pad,
+from rosin.core.validation import expect_between, expect_floating, refuse
+from rosin.errors import RangeError, shown
+from rosin.functional.numerics import at_least_float32, real_array
+from rosin.functional.windows import (
+    Padding,
     Pairs,
     expand_pad,
     expand_sizes,
     expect_space,
     fitted_pad,
+    padded_with,
+    space_of,
 )
-from rosin.functional.numerics import at_least_float32, real_array
 
 # Longer windows are left to XLA's window reduction: slices would take long to compile.
 _MOST_SLICES = 32
@@ -38,7 +40,7 @@ def max_pool(
     window: int | tuple[int, ...],
     *,
     stride: int | tuple[int, ...] | None = None,
-    pad: Pad = 0,
+    pad: Padding = 0,
     subject: object = "max_pool",
 ) -> Array:
     r"""Take the greatest value in each window.
@@ -73,13 +75,13 @@ def max_pool(
     """
     x = real_array(x, subject=subject)
     size, step, pairs = _geometry(x, window, stride, pad, subject=subject)
-    greatest = _padded(x, pairs, -jnp.inf)
-    for axis in reversed(range(len(size))):
+    most = padded_with(x, pairs, -jnp.inf)
+    for axis in _axes(size, step):
         if size[axis] <= _MOST_SLICES:
-            greatest = _greatest(greatest, axis + 1, size[axis], step[axis])
+            most = greatest(_slices(most, axis + 1, size[axis], step[axis]))
         else:
-            greatest = _reduced(greatest, axis + 1, size[axis], step[axis], lax.max, -jnp.inf)
-    return greatest
+            most = _reduced(most, axis + 1, size[axis], step[axis], lax.max, -jnp.inf)
+    return most
 
 
 def mean_pool(
@@ -87,7 +89,7 @@ def mean_pool(
     window: int | tuple[int, ...],
     *,
     stride: int | tuple[int, ...] | None = None,
-    pad: Pad = 0,
+    pad: Padding = 0,
     count_padding: bool = True,
     subject: object = "mean_pool",
 ) -> Array:
@@ -124,8 +126,8 @@ def mean_pool(
     expect_floating(x, subject=subject)
     x = jnp.asarray(x)
     size, step, pairs = _geometry(x, window, stride, pad, subject=subject)
-    total = _padded(x.astype(at_least_float32(x)), pairs, 0.0)
-    for axis in reversed(range(len(size))):
+    total = padded_with(x.astype(at_least_float32(x)), pairs, 0.0)
+    for axis in _axes(size, step):
         if size[axis] <= _MOST_SLICES:
             total = functools.reduce(operator.add, _slices(total, axis + 1, size[axis], step[axis]))
         else:
@@ -136,59 +138,66 @@ def mean_pool(
     return (total / jnp.asarray(count, total.dtype)).astype(x.dtype)
 
 
-def global_mean_pool(x: ArrayLike, *, subject: object = "global_mean_pool") -> Array:
-    """Take the mean over all spatial axes, and keep them at length 1.
+def lp_pool(
+    x: ArrayLike,
+    p: float,
+    window: int | tuple[int, ...],
+    *,
+    stride: int | tuple[int, ...] | None = None,
+    pad: Padding = 0,
+    subject: object = "lp_pool",
+) -> Array:
+    r"""Take the p-norm of each window.
+
+    $$y_{b,q,c} = \Big(\sum_k \lvert x_{b,\,s q + k - a,\,c} \rvert^p\Big)^{1/p}$$
+
+    with stride $s$ and low padding $a$. Values are scaled before they are raised, so that
+    no power overflows; the gradient is 0 where a window holds zeros only.
 
     Args:
-        x: Floating-point numbers, real or complex.
+        x: Real floating-point numbers.
+        p: The exponent; at least 1.
+        window: Its size, an int or one for each spatial axis; at least 1.
+        stride: Step of the window; the window's size when left out.
+        pad: Zeros, as for `conv`; below the window's size.
         subject: What complains in the message.
 
     Shapes:
         - x: `(batch, *space, channels)`, one spatial axis or more.
-        - result: `(batch, 1, …, 1, channels)`.
+        - result: `(batch, *space', channels)`.
 
     Raises:
-        DtypeError: `x` holds integers or booleans.
-        ShapeError: `x` has no spatial axis, or an empty one.
+        DtypeError: `x` holds integers, booleans or complex numbers.
+        RangeError: `p`, a window, stride or pad is out of range.
+        ShapeError: `x` has another rank, or padded is smaller than the window.
 
     Examples:
-        >>> global_mean_pool(jnp.ones((2, 4, 4, 3))).shape
-        (2, 1, 1, 3)
+        >>> lp_pool(jnp.array([3.0, -4.0, 0.0, 2.0]).reshape(1, 4, 1), 2, 2).ravel()
+        Array([5., 2.], dtype=float32)
 
     Source:
-        Flux.jl `GlobalMeanPool`.
+        NNlib.jl `lpnormpool`. PyTorch's `LPPool` leaves the absolute value out, which
+        differs at odd `p`.
     """
-    expect_floating(x, subject=subject)
-    x = jnp.asarray(x)
-    rank = _space_of(x, subject=subject)
-    if 0 in x.shape[1:-1]:
-        expect_not_empty(x, subject=subject, name="x")
-    mean = jnp.mean(x.astype(at_least_float32(x)), tuple(range(1, rank + 1)), keepdims=True)
-    return mean.astype(x.dtype)
-
-
-def _space_of(x: Array, *, subject: object) -> int:
-    """Count the spatial axes of an array, which has one at least."""
-    if x.ndim < 3:
-        refuse(
-            ShapeError,
-            subject=subject,
-            expected="shape (batch, *space, channels)",
-            got=shown(x),
-            fix="give the array at least 3 axes",
-        )
-    return x.ndim - 2
+    x = real_array(x, subject=subject)
+    expect_between(1, math.inf, subject=subject, include_high=False, p=p)
+    size, step, pairs = _geometry(x, window, stride, pad, subject=subject)
+    # A norm over several axes is the norm of the norms along one of them.
+    y = jnp.abs(padded_with(x.astype(at_least_float32(x)), pairs, 0.0))
+    for axis in _axes(size, step):
+        y = _norm(_windows(y, axis + 1, size[axis], step[axis]), axis + 2, float(p))
+    return y.astype(x.dtype)
 
 
 def _geometry(
     x: Array,
     window: int | tuple[int, ...],
     stride: int | tuple[int, ...] | None,
-    pad: Pad,
+    pad: Padding,
     *,
     subject: object,
 ) -> tuple[tuple[int, ...], tuple[int, ...], Pairs]:
-    rank = len(window) if isinstance(window, tuple) else _space_of(x, subject=subject)
+    rank = len(window) if isinstance(window, tuple) else space_of(x, subject=subject)
     size = expand_sizes(window, rank, subject=subject, name="window")
     expect_space(x, rank, subject=subject)
     step = size if stride is None else expand_sizes(stride, rank, subject=subject, name="stride")
@@ -204,9 +213,9 @@ def _geometry(
     return size, step, pairs
 
 
-def _padded(x: Array, pairs: Pairs, value: float) -> Array:
-    edges = ((0, 0), *pairs, (0, 0))
-    return lax.pad(x, jnp.asarray(value, x.dtype), [(low, high, 0) for low, high in edges])
+def _axes(size: tuple[int, ...], stride: tuple[int, ...]) -> list[int]:
+    """List the spatial axes along which a pool does something, the last one first."""
+    return [a for a in reversed(range(len(size))) if (size[a], stride[a]) != (1, 1)]
 
 
 def _slices(x: Array, axis: int, size: int, stride: int) -> list[Array]:
@@ -225,30 +234,62 @@ def _reduced(
     return lax.reduce_window(x, concrete, operation, window, step, "VALID")
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _greatest(x: Array, axis: int, size: int, stride: int) -> Array:
-    return functools.reduce(jnp.maximum, _slices(x, axis, size, stride))
+@jax.custom_jvp
+@jax.jit
+def greatest(parts: list[Array]) -> Array:
+    """Take the greatest of several arrays elementwise; of equals, the first has the gradient."""
+    return functools.reduce(jnp.maximum, parts)
 
 
-@_greatest.defjvp
-def _(
-    axis: int, size: int, stride: int, primals: tuple[Array], tangents: tuple[Array]
-) -> tuple[Array, Array]:
-    y = _greatest(*primals, axis, size, stride)
-    return y, _greatest_tangent(*primals, y, *tangents, axis, size, stride)
+@greatest.defjvp
+def _(primals: tuple[list[Array]], tangents: tuple[list[Array]]) -> tuple[Array, Array]:
+    y = greatest(*primals)
+    return y, _greatest_tangent(*primals, y, *tangents)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
-def _greatest_tangent(x: Array, y: Array, dx: Array, axis: int, size: int, stride: int) -> Array:
-    """Take the tangent of the first value in each window that equals the greatest."""
+@jax.jit
+def _greatest_tangent(parts: list[Array], y: Array, tangents: list[Array]) -> Array:
+    """Take the tangent of the first part that equals the greatest."""
     dy, free = jnp.zeros_like(y), jnp.ones(y.shape, bool)
-    slices, tangents = (_slices(a, axis, size, stride) for a in (x, dx))
-    for value, tangent in zip(slices, tangents, strict=True):
-        wins = free & (value == y)
+    for part, tangent in zip(parts, tangents, strict=True):
+        wins = free & (part == y)
         dy = dy + jnp.where(wins, tangent, 0)
         free = free & ~wins
     return dy
+
+
+def _windows(x: Array, axis: int, size: int, stride: int) -> Array:
+    """Lay the windows along an axis out on a new axis behind it."""
+    if size <= _MOST_SLICES:
+        return jnp.stack(_slices(x, axis, size, stride), axis + 1)
+    count = (x.shape[axis] - size) // stride + 1
+    places = np.arange(count)[:, None] * stride + np.arange(size)
+    return jnp.take(x, places, axis, mode="clip")  # no place is outside
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _norm(x: Array, axis: int, p: float) -> Array:
+    size = jnp.abs(x)
+    if p == 1:
+        return jnp.sum(size, axis)
+    largest = jnp.max(size, axis, keepdims=True)
+    scale = jnp.where((largest > 0) & (largest < jnp.inf), largest, 1)
+    total = jnp.sum((size / scale) ** p, axis) ** (1 / p)
+    return total * scale.squeeze(axis)
+
+
+@_norm.defjvp
+def _(axis: int, p: float, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    r"""Sum `dx` times the sign of x times $\lvert x / y \rvert^{p-1}$."""
+    (x,), (dx,) = primals, tangents
+    y = _norm(x, axis, p)
+    whole = jnp.expand_dims(jnp.where(y == 0, 1, y), axis)
+    ratio = jnp.where(jnp.isinf(x), jnp.sign(x), x / whole)
+    if p != 2:
+        # Raised away from 0, where a power has no second derivative.
+        safe = jnp.where(ratio == 0, 1, ratio)
+        ratio = jnp.where(ratio == 0, 0, jnp.sign(safe) * jnp.abs(safe) ** (p - 1))
+    return y, jnp.sum(ratio * dx, axis)
 
 
 def _counts(

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pooling layers: MaxPool, MeanPool, GlobalMeanPool."""
+"""Pooling layers: over windows (MaxPool, MeanPool, LpPool), adaptive and global ones."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from rosin.core.module import Module
 from rosin.core.types import Array, Static
-from rosin.core.validation import expect_kind, expect_sizes
-from rosin.functional.convolution import Pad, expand_pad, expand_sizes
-from rosin.functional.pooling import global_mean_pool, max_pool, mean_pool
+from rosin.core.validation import expect_between, expect_kind, expect_sizes
+from rosin.functional.adaptive import (
+    adaptive_max_pool,
+    adaptive_mean_pool,
+    global_max_pool,
+    global_mean_pool,
+)
+from rosin.functional.pooling import lp_pool, max_pool, mean_pool
+from rosin.functional.windows import Padding, expand_pad, expand_sizes
 from rosin.layers.inputs import as_input
 
 
@@ -40,10 +47,14 @@ class MaxPool(Module):
 
     window: Static[tuple[int, ...]]
     stride: Static[tuple[int, ...]]
-    pad: Static[Pad]
+    pad: Static[Padding]
 
     def __init__(
-        self, window: tuple[int, ...], *, stride: int | tuple[int, ...] | None = None, pad: Pad = 0
+        self,
+        window: tuple[int, ...],
+        *,
+        stride: int | tuple[int, ...] | None = None,
+        pad: Padding = 0,
     ) -> None:
         self.window, self.stride, self.pad = _geometry("MaxPool", window, stride, pad)
 
@@ -88,7 +99,7 @@ class MeanPool(Module):
 
     window: Static[tuple[int, ...]]
     stride: Static[tuple[int, ...]]
-    pad: Static[Pad]
+    pad: Static[Padding]
     count_padding: Static[bool]
 
     def __init__(
@@ -96,7 +107,7 @@ class MeanPool(Module):
         window: tuple[int, ...],
         *,
         stride: int | tuple[int, ...] | None = None,
-        pad: Pad = 0,
+        pad: Padding = 0,
         count_padding: bool = True,
     ) -> None:
         expect_kind(bool, subject="MeanPool", count_padding=count_padding)
@@ -120,6 +131,171 @@ class MeanPool(Module):
         yield "stride", self.stride, self.window
         yield "pad", self.pad, ((0, 0),) * len(self.window)
         yield "count_padding", self.count_padding, True
+
+
+class LpPool(Module):
+    r"""Take the p-norm of each window.
+
+    $$y_{b,q,c} = \Big(\sum_k \lvert x_{b,\,s q + k - a,\,c} \rvert^p\Big)^{1/p}$$
+
+    Args:
+        p: The exponent; at least 1.
+        window: Its size along each spatial axis; its length sets the rank.
+        stride: Step of the window; the window's size when left out.
+        pad: As for `Conv`.
+
+    Shapes:
+        - call: `(batch, *space, channels)` to `(batch, *space', channels)`.
+
+    Raises:
+        RangeError: `p`, a size, stride or pad is out of range.
+        ShapeError: The input has another rank, or is smaller than the window.
+        DtypeError: The input is not of a real floating-point dtype.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> LpPool(2, (2,))(jnp.array([3.0, -4.0, 0.0, 2.0]).reshape(1, 4, 1)).ravel()
+        Array([5., 2.], dtype=float32)
+
+    Source:
+        Gulcehre et al. 2014; NNlib.jl `lpnormpool`, for which Flux.jl has no layer.
+        PyTorch's `LPPool` leaves the absolute value out.
+    """
+
+    p: Static[float]
+    window: Static[tuple[int, ...]]
+    stride: Static[tuple[int, ...]]
+    pad: Static[Padding]
+
+    def __init__(
+        self,
+        p: float,
+        window: tuple[int, ...],
+        *,
+        stride: int | tuple[int, ...] | None = None,
+        pad: Padding = 0,
+    ) -> None:
+        expect_between(1, math.inf, subject="LpPool", include_high=False, p=p)
+        self.p = float(p)
+        self.window, self.stride, self.pad = _geometry("LpPool", window, stride, pad)
+
+    def __call__(self, x: Array) -> Array:
+        """Map `(batch, *space, channels)` to `(batch, *space', channels)`."""
+        x = as_input(x, None, subject=self)
+        return lp_pool(x, self.p, self.window, stride=self.stride, pad=self.pad, subject=self)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield the arguments that build this layer."""
+        yield self.p
+        yield self.window
+        yield "stride", self.stride, self.window
+        yield "pad", self.pad, ((0, 0),) * len(self.window)
+
+
+class AdaptiveMaxPool(Module):
+    r"""Take the greatest value in each of a stated number of bins.
+
+    Along each axis, from size $n$ to size $m$, bin $q$ goes from
+    $\lfloor q n / m \rfloor$ up to, not with, $\lceil (q + 1) n / m \rceil$.
+
+    Args:
+        size: The size of the result along each spatial axis; its length sets the rank.
+
+    Shapes:
+        - call: `(batch, *space, channels)` to `(batch, *size, channels)`.
+
+    Raises:
+        RangeError: A size is out of range.
+        ShapeError: The input has another rank, or an empty spatial axis.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> AdaptiveMaxPool((3,))(jnp.arange(5.0).reshape(1, 5, 1)).ravel()
+        Array([1., 3., 4.], dtype=float32)
+
+    Source:
+        PyTorch `AdaptiveMaxPool`. Flux.jl's takes windows of equal size, which is the same where
+        $m$ divides $n$.
+    """
+
+    size: Static[tuple[int, ...]]
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        expect_sizes(size, subject="AdaptiveMaxPool", name="size", axes="spatial axes")
+        self.size = size
+
+    def __call__(self, x: Array) -> Array:
+        """Map `(batch, *space, channels)` to `(batch, *size, channels)`."""
+        return adaptive_max_pool(as_input(x, None, subject=self), self.size, subject=self)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield the arguments that build this layer."""
+        yield self.size
+
+
+class AdaptiveMeanPool(Module):
+    r"""Take the mean in each of a stated number of bins.
+
+    Along each axis, from size $n$ to size $m$, bin $q$ goes from
+    $\lfloor q n / m \rfloor$ up to, not with, $\lceil (q + 1) n / m \rceil$.
+
+    Args:
+        size: The size of the result along each spatial axis; its length sets the rank.
+
+    Shapes:
+        - call: `(batch, *space, channels)` to `(batch, *size, channels)`.
+
+    Raises:
+        RangeError: A size is out of range.
+        ShapeError: The input has another rank, or an empty spatial axis.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> AdaptiveMeanPool((3,))(jnp.arange(5.0).reshape(1, 5, 1)).ravel()
+        Array([0.5, 2. , 3.5], dtype=float32)
+
+    Source:
+        PyTorch `AdaptiveAvgPool`. Flux.jl's takes windows of equal size, which is the same where
+        $m$ divides $n$.
+    """
+
+    size: Static[tuple[int, ...]]
+
+    def __init__(self, size: tuple[int, ...]) -> None:
+        expect_sizes(size, subject="AdaptiveMeanPool", name="size", axes="spatial axes")
+        self.size = size
+
+    def __call__(self, x: Array) -> Array:
+        """Map `(batch, *space, channels)` to `(batch, *size, channels)`."""
+        return adaptive_mean_pool(as_input(x, None, subject=self), self.size, subject=self)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield the arguments that build this layer."""
+        yield self.size
+
+
+class GlobalMaxPool(Module):
+    r"""Take the greatest value over all spatial axes, and keep them at length 1.
+
+    Shapes:
+        - call: `(batch, *space, channels)` to `(batch, 1, …, 1, channels)`; follow it
+          with `flatten`.
+
+    Raises:
+        ShapeError: The input has no spatial axis, or an empty one.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> GlobalMaxPool()(jnp.ones((2, 4, 4, 3))).shape
+        (2, 1, 1, 3)
+
+    Source:
+        Flux.jl `GlobalMaxPool`.
+    """
+
+    def __call__(self, x: Array) -> Array:
+        """Map `(batch, *space, channels)` to `(batch, 1, …, 1, channels)`."""
+        return global_max_pool(as_input(x, None, subject=self), subject=self)
 
 
 class GlobalMeanPool(Module):
@@ -147,9 +323,9 @@ class GlobalMeanPool(Module):
 
 
 def _geometry(
-    subject: str, window: tuple[int, ...], stride: int | tuple[int, ...] | None, pad: Pad
-) -> tuple[tuple[int, ...], tuple[int, ...], Pad]:
-    expect_sizes(window, subject=subject, name="window")
+    subject: str, window: tuple[int, ...], stride: int | tuple[int, ...] | None, pad: Padding
+) -> tuple[tuple[int, ...], tuple[int, ...], Padding]:
+    expect_sizes(window, subject=subject, name="window", axes="spatial axes")
     rank = len(window)
     step = window if stride is None else expand_sizes(stride, rank, subject=subject, name="stride")
     return window, step, expand_pad(pad, rank, subject=subject)
