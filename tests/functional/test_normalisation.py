@@ -13,6 +13,9 @@ from rosin.errors import DtypeError, RangeError, ShapeError
 from rosin.functional.normalisation import (
     batch_norm,
     batch_norm_with_statistics,
+    group_norm,
+    instance_norm,
+    instance_norm_with_statistics,
     layer_norm,
     normalise,
 )
@@ -70,6 +73,23 @@ def test_batch_norm_with_statistics_returns_those_of_the_batch():
     np.testing.assert_allclose(variance, X.var((0, 1), dtype=np.float64), rtol=1e-6)
 
 
+def test_instance_norm_takes_each_channel_of_each_example():
+    y, mean, variance = instance_norm_with_statistics(X, SCALE, SHIFT)
+    np.testing.assert_allclose(y, standardised(X, 1) * SCALE + SHIFT, atol=5e-6)
+    np.testing.assert_allclose(mean, X.mean(1, dtype=np.float64), atol=1e-7)
+    np.testing.assert_allclose(variance, X.var(1, dtype=np.float64), rtol=1e-6)
+    np.testing.assert_array_equal(instance_norm(X, SCALE, SHIFT), y)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_group_norm_takes_neighbouring_channels(groups):
+    parts = X.reshape(6, 5, groups, -1)
+    expected = standardised(parts, (1, 3), 0.1).reshape(X.shape)
+    np.testing.assert_allclose(group_norm(X, groups, epsilon=0.1), expected, atol=2e-6)
+    got = group_norm(X, groups, SCALE, SHIFT, epsilon=0.1)
+    np.testing.assert_allclose(got, expected * SCALE + SHIFT, atol=5e-6)
+
+
 @pytest.mark.parametrize("offset", [1e4, 1e6])
 def test_values_and_gradients_are_exact_at_a_large_mean(offset):
     x = (X + offset).astype(np.float32)
@@ -78,6 +98,8 @@ def test_values_and_gradients_are_exact_at_a_large_mean(offset):
         (layer_norm, -1),
         (functools.partial(normalise, axes=(0, 1)), (0, 1)),
         (lambda x: batch_norm_with_statistics(x)[0], (0, 1)),
+        (instance_norm, 1),
+        (functools.partial(group_norm, groups=1), (1, 2)),
     ]:
         y, pull = jax.vjp(function, jnp.asarray(x))
         np.testing.assert_allclose(y, standardised(x, axes), atol=5e-6)
@@ -147,10 +169,15 @@ def test_half_types_are_computed_in_float32_and_rounded_once(dtype):
 def test_gradients_match_finite_differences_to_second_order():
     with jax.enable_x64(True):
         x, scale, shift = (np.asarray(a, np.float64) for a in (X[:2, :2], SCALE, SHIFT))
-        check = functools.partial(check_grads, order=2, modes=["rev"], rtol=1e-4)
-        check(layer_norm, [x, scale, shift])
-        check(batch_norm, [x, shift, scale**2, scale, shift])
-        check(batch_norm_with_statistics, [x, scale, shift])
+        for function, arguments in [
+            (layer_norm, [x, scale, shift]),
+            (batch_norm, [x, shift, scale**2, scale, shift]),
+            (batch_norm_with_statistics, [x, scale, shift]),
+            (instance_norm_with_statistics, [x, scale, shift]),
+            (lambda x, *affine: group_norm(x, 2, *affine), [x, scale, shift]),
+        ]:
+            check_grads(jax.jit(function), arguments, order=2, modes=["rev"], rtol=1e-4)
+            check_grads(jax.jit(function), arguments, order=1, modes=["fwd"], rtol=1e-4)
 
 
 def test_an_infinite_variance_is_nan_and_not_a_silent_zero():
@@ -164,6 +191,12 @@ def test_an_empty_batch_passes_where_nothing_is_averaged_over_it():
     assert batch_norm(jnp.ones((0, 4)), SHIFT, SCALE**2).shape == (0, 4)
     with pytest.raises(ShapeError):
         batch_norm_with_statistics(jnp.ones((0, 4)))
+
+
+@pytest.mark.parametrize("groups", [0, 3, 2.0, True])
+def test_groups_that_are_no_divisor_are_refused(groups):
+    with pytest.raises(RangeError):
+        group_norm(X, groups)
 
 
 @pytest.mark.parametrize("epsilon", [-1e-5, np.nan, np.inf, "1", None])
@@ -182,6 +215,12 @@ def test_an_epsilon_out_of_range_is_refused(epsilon):
         (lambda: batch_norm(X, SHIFT[:1], SCALE), "mean of shape (4,)"),
         (lambda: batch_norm(X, SHIFT, SCALE[:3]), "variance of shape (4,)"),
         (lambda: batch_norm_with_statistics(X[0, 0]), "shape (batch, ..., channels)"),
+        (lambda: instance_norm(X[0]), "shape (batch, *space, channels)"),
+        (lambda: instance_norm(X[:, :1]), "at least 2 values for each channel of an example"),
+        (lambda: instance_norm(X, SCALE[:3]), "scale of shape (4,)"),
+        (lambda: group_norm(X[0, 0], 2), "shape (batch, *space, channels)"),
+        (lambda: group_norm(X[0], 4), "at least 2 values for each group of an example"),
+        (lambda: group_norm(X, 2, None, SHIFT[:2]), "shift of shape (4,)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(call, expected):

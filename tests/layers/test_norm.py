@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BatchNorm and LayerNorm: both modes, running statistics, large offsets."""
+"""LayerNorm, RMSNorm, GroupNorm, LocalResponseNorm: formulas, peers, refusals."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -7,91 +9,11 @@ import numpy as np
 import pytest
 
 import rosin as rs
+from tests.stored import stored
 
 X = np.random.default_rng(0).normal(3.0, 2.0, (6, 5, 4)).astype(np.float32)
-
-
-def trained(layer, x):
-    return rs.recording(lambda m: m(x), layer)
-
-
-def test_the_numbers_that_flux_pins():
-    # Flux.jl test/layers/normalisation.jl, columns as examples.
-    x = jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-    y, norm = trained(rs.BatchNorm(2), x)
-    np.testing.assert_allclose(y, np.array([[-1, -1], [0, 0], [1, 1]]) * 1.22474, atol=1e-5)
-    np.testing.assert_allclose(norm.running_mean, [0.3, 0.4], rtol=1e-6)
-    np.testing.assert_allclose(norm.running_variance, [1.3, 1.3], rtol=1e-6)
-    np.testing.assert_allclose(norm(x)[0, 0], (1 - 0.3) / np.sqrt(1.3), rtol=1e-4)
-
-
-def test_training_uses_the_batch_and_moves_the_statistics_over_several_steps():
-    norm = rs.BatchNorm(4, jnp.tanh, momentum=0.3, epsilon=1e-3)
-    norm = norm.replace(scale=jnp.array([1.0, 2, 3, 4]), shift=jnp.array([0.5, 0, -1, 2]))
-    mean, variance = np.zeros(4), np.ones(4)
-    for step in range(3):
-        x = X * (step + 1)
-        y, norm = trained(norm, x)
-        flat = x.reshape(-1, 4).astype(np.float64)
-        expected = (x - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-3)
-        expected = np.tanh(expected * [1, 2, 3, 4] + [0.5, 0, -1, 2])
-        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
-        mean = 0.7 * mean + 0.3 * flat.mean(0)
-        variance = 0.7 * variance + 0.3 * flat.var(0, ddof=1)
-        np.testing.assert_allclose(norm.running_mean, mean, rtol=1e-5)
-        np.testing.assert_allclose(norm.running_variance, variance, rtol=1e-5)
-    expected = np.tanh((X - mean) / np.sqrt(variance + 1e-3) * [1, 2, 3, 4] + [0.5, 0, -1, 2])
-    np.testing.assert_allclose(norm(X), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_inference_changes_nothing_and_can_be_pinned():
-    norm = rs.testmode(rs.BatchNorm(4))
-    y, after = trained(norm, X)
-    np.testing.assert_array_equal(y, norm(X))
-    assert after == norm
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_one_value_for_each_channel_in_training_is_refused(count):
-    model = rs.Chain(rs.BatchNorm(4))
-    with pytest.raises(rs.ShapeError) as caught:
-        rs.gradient(lambda m, x: m(x).sum(), model, jnp.ones((count, 4)))
-    assert caught.value.where == ".layers[0]"
-    assert "at least 2 values" in caught.value.expected
-    assert "rs.testmode" in caught.value.fix
-    assert rs.testmode(model)(jnp.ones((1, 4))).shape == (1, 4)
-
-
-def test_one_image_of_several_pixels_is_enough():
-    y, _ = trained(rs.BatchNorm(1), jnp.arange(4.0).reshape(1, 4, 1))
-    assert np.isfinite(y).all()
-
-
-def test_statistics_are_exact_at_a_large_offset():
-    x = (X - X.mean()).astype(np.float32) + np.float32(1e6)
-    flat = x.reshape(-1, 4).astype(np.float64)
-    y, _ = trained(rs.BatchNorm(4), x)
-    expected = (x - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5)
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_without_statistics_inference_uses_the_batch():
-    norm = rs.BatchNorm(4, affine=False, track_statistics=False)
-    assert not jax.tree.leaves(norm)
-    np.testing.assert_array_equal(norm(X), trained(norm, X)[0])
-
-
-def test_no_gradient_flows_into_the_running_statistics():
-    grads = rs.gradient(lambda m: (m(X) ** 3).sum(), rs.BatchNorm(4))
-    assert grads.running_mean is None
-    assert grads.running_variance is None
-
-
-def test_half_precision_keeps_statistics_in_float32():
-    norm = rs.bf16(rs.BatchNorm(4))
-    y, after = trained(norm, jnp.asarray(X, jnp.bfloat16))
-    assert (y.dtype, after.running_mean.dtype) == (jnp.bfloat16, jnp.float32)
-    np.testing.assert_allclose(after.running_mean, 0.1 * X.reshape(-1, 4).mean(0), rtol=1e-2)
+# Sums of up to 42 numbers of float32, over a root.
+close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("sizes", [4, (5, 4)])
@@ -103,21 +25,144 @@ def test_a_layer_norm_is_the_formula_written_again(sizes):
     axes = tuple(range(-len(shape), 0))
     x = X.astype(np.float64)
     normal = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-3)
-    np.testing.assert_allclose(norm(X), normal * scale - scale, rtol=1e-4, atol=1e-5)
+    close(norm(X), normal * scale - scale)
+
+
+@pytest.mark.parametrize("sizes", [4, (5, 4)])
+def test_an_rms_norm_is_the_formula_written_again(sizes):
+    norm = rs.RMSNorm(sizes, jnp.tanh, epsilon=1e-3)
+    scale = np.linspace(0.5, 2, np.prod(norm.sizes)).reshape(norm.sizes).astype(np.float32)
+    axes = tuple(range(-len(norm.sizes), 0))
+    size = np.sqrt((X.astype(np.float64) ** 2).mean(axes, keepdims=True) + 1e-3)
+    close(norm.replace(scale=scale)(X), np.tanh(X / size * scale))
+    close(rs.RMSNorm(norm.sizes, affine=False, epsilon=1e-3)(X), X / size)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_a_group_norm_is_the_formula_written_again(groups):
+    norm = rs.GroupNorm(4, groups, rs.tanh, epsilon=1e-3)
+    scale, shift = np.array([0.5, 2, -1, 3], "f4"), np.array([1, -1, 0.5, 2], "f4")
+    parts = X.astype(np.float64).reshape(6, 5, groups, -1)
+    mean, variance = (f((1, 3), keepdims=True) for f in (parts.mean, parts.var))
+    expected = ((parts - mean) / np.sqrt(variance + 1e-3)).reshape(X.shape) * scale + shift
+    close(norm.replace(scale=scale, shift=shift)(X), np.tanh(expected))
+
+
+def test_a_local_response_norm_is_the_formula_written_again():
+    norm = rs.LocalResponseNorm(3, alpha=0.3, beta=0.6, k=1.5)
+    padded = np.pad(X.astype(np.float64) ** 2, [(0, 0), (0, 0), (1, 1)])
+    total = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
+    close(norm(X), X / (1.5 + 0.1 * total) ** 0.6)
+
+
+@pytest.mark.parametrize(
+    ("group", "norm"),
+    [
+        ("layer_norm", rs.LayerNorm((7, 6))),
+        ("rms_norm", rs.RMSNorm(6)),
+        ("group_norm", rs.GroupNorm(6, 3)),
+        ("local_response_norm", rs.LocalResponseNorm(4, alpha=0.5)),
+    ],
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_values_and_gradients_are_those_of_pytorch(group, norm, training):
+    want = stored("normalisation", group)
+    norm = norm.replace(**{n: want[n] for n in ("scale", "shift") if n in want})
+
+    def loss(both):
+        y = both[0](both[1])
+        return (y * want["g"]).sum(), y
+
+    mode = rs.trainmode if training else rs.testmode
+    gradient = jax.jit(lambda norm, x: rs.withgradient(loss, (mode(norm), x)))
+    (_, y), (grads, dx), _ = gradient(norm, want["x"])
+    close(y, want["y"])
+    close(dx, want["dx"])
+    for name in {"scale", "shift"} & want.keys():
+        close(getattr(grads, name), want["d" + name])
+
+
+def test_group_norm_lies_between_instance_and_layer_norm():
+    close(rs.GroupNorm(4, 4)(X), rs.InstanceNorm(4)(X))
+    close(rs.GroupNorm(4, 1)(X), rs.LayerNorm((5, 4))(X))
+
+
+def test_group_norm_of_one_example_is_batch_norm_where_groups_are_channels():
+    y, _ = rs.recording(lambda m: m(X[:1]), rs.BatchNorm(4))
+    close(rs.GroupNorm(4, 4)(X[:1]), y)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_rms_norm_is_right_at_extreme_sizes(scale):
+    x = np.array([[1.0, -2.0, 4.0, 0.5]], np.float32) * np.float32(scale)
+    wide = x.astype(np.float64)
+    expected = wide / np.sqrt((wide**2).mean() + 1e-5)
+    y, pull = jax.vjp(rs.RMSNorm(4), jnp.asarray(x))
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+    slope = (1 - expected * expected.mean()) / np.sqrt((wide**2).mean() + 1e-5)
+    np.testing.assert_allclose(pull(jnp.ones((1, 4)))[0], slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "count"),
+    [
+        (rs.LayerNorm(4), 2),
+        (rs.LayerNorm(4, affine=False), 0),
+        (rs.RMSNorm(4), 1),
+        (rs.RMSNorm(4, affine=False), 0),
+        (rs.GroupNorm(4, 2), 2),
+        (rs.GroupNorm(4, 2, affine=False), 0),
+        (rs.LocalResponseNorm(3), 0),
+    ],
+)
+def test_affine_says_how_many_arrays_there_are(layer, count):
+    assert len(rs.trainables(layer)) == len(jax.tree.leaves(layer)) == count
 
 
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: rs.BatchNorm(0),
-        lambda: rs.BatchNorm(4, momentum=1.5),
-        lambda: rs.BatchNorm(4, momentum=float("nan")),
-        lambda: rs.BatchNorm(4, epsilon=0),
         lambda: rs.LayerNorm(()),
         lambda: rs.LayerNorm((3, 0)),
         lambda: rs.LayerNorm(3, epsilon=-1e-5),
+        lambda: rs.RMSNorm(0),
+        lambda: rs.RMSNorm(3, epsilon=0),
+        lambda: rs.GroupNorm(4, 3),
+        lambda: rs.GroupNorm(4, 0),
+        lambda: rs.GroupNorm(0, 1),
+        lambda: rs.GroupNorm(4, 2, epsilon=0),
+        lambda: rs.LocalResponseNorm(0),
+        lambda: rs.LocalResponseNorm(3, k=0),
+        lambda: rs.LocalResponseNorm(3, alpha=-1),
     ],
 )
 def test_arguments_out_of_range_are_refused(build):
     with pytest.raises(rs.RangeError):
         build()
+
+
+def test_groups_that_do_not_divide_are_told_the_nearest_that_do():
+    with pytest.raises(rs.RangeError) as caught:
+        rs.GroupNorm(12, 5)
+    assert caught.value.expected == "groups to divide channels=12"
+    assert caught.value.fix == "pass groups=4, or channels as a multiple of 5"
+
+
+def test_a_group_of_one_value_is_refused():
+    with pytest.raises(rs.ShapeError) as caught:
+        rs.Chain(rs.GroupNorm(4, 4))(X[:, 0])
+    assert caught.value.where == ".layers[0]"
+    assert caught.value.got == "float32[6,4], which has 1"
+    assert rs.GroupNorm(4, 2)(X[:, 0]).shape == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (rs.RMSNorm((5, 4), rs.tanh, epsilon=0.1), "RMSNorm((5, 4), tanh, epsilon=0.1)"),
+        (rs.GroupNorm(4, 2, affine=False), "GroupNorm(4, 2, affine=False)"),
+        (rs.LocalResponseNorm(5, k=2), "LocalResponseNorm(5, k=2.0)"),
+    ],
+)
+def test_printing_shows_the_call_that_builds_the_layer(layer, text):
+    assert repr(layer) == text

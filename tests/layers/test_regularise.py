@@ -66,3 +66,81 @@ def test_pinned_modes_win_over_the_gradient():
     with pytest.raises(rs.StateError) as caught:
         rs.trainmode(rs.Dropout(0.5, key=KEY))(x)
     assert "rs.recording" in caught.value.fix
+
+
+# --- AlphaDropout, DropBlock ------------------------------------------------------------
+
+OTHERS = {
+    "AlphaDropout": lambda p=0.5: rs.AlphaDropout(p, key=KEY),
+    "DropBlock": lambda p=0.5: rs.DropBlock(p, 2, key=KEY),
+    "DropPath": lambda p=0.5: rs.DropPath(p, key=KEY),
+}
+others = pytest.mark.parametrize("build", OTHERS.values(), ids=OTHERS)
+
+
+@others
+def test_the_others_act_in_training_only_and_move_their_stream_on(build):
+    x = jnp.ones((16, 6, 5))
+    layer = build()
+    assert layer(x) is x
+    (first, second), after = rs.recording(lambda m: (m(x), m(x)), layer)
+    assert not (first == second).all()
+    assert not (first == x).all()
+    assert (trained(layer, x)[0] == first).all()
+    assert not rs.equal(after.key, layer.key)
+    y, same = trained(build(0), x)
+    assert (y == x).all()
+    assert rs.equal(same.key, layer.key)
+
+
+@others
+@pytest.mark.parametrize("probability", [1.7, -0.1, float("nan"), "0.5", True])
+def test_the_others_refuse_what_is_no_probability(build, probability):
+    with pytest.raises(rs.RangeError):
+        build(probability)
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    x = jax.random.normal(jax.random.key(1), (100_000,))
+    y, _ = trained(rs.AlphaDropout(0.3, key=KEY), x)
+    np.testing.assert_allclose([y.mean(), y.var()], [0, 1], atol=0.03)  # five standard errors
+    assert (trained(rs.AlphaDropout(1, key=KEY), x)[0] == 0).all()
+
+
+def test_drop_block_drops_blocks_of_an_image():
+    y, _ = trained(rs.DropBlock(0.2, 3, key=KEY), jnp.ones((2, 12, 12, 3)))
+    assert 0.05 < float((y == 0).mean()) < 0.5
+    np.testing.assert_allclose(np.asarray(y, np.float64).sum((1, 2, 3)), 12 * 12 * 3, rtol=1e-6)
+
+
+def test_drop_block_needs_space_and_a_block():
+    with pytest.raises(rs.ShapeError):
+        rs.DropBlock(0.2, 3, key=KEY)(jnp.ones((2, 3)))
+    with pytest.raises(rs.RangeError):
+        rs.DropBlock(0.2, 0, key=KEY)
+
+
+# --- DropPath, LayerScale ---------------------------------------------------------------
+
+
+def test_drop_path_leaves_dropped_examples_to_the_shortcut():
+    branch = rs.Chain(lambda x: 3 * x, rs.DropPath(0.25, key=KEY))
+    x = jnp.arange(1.0, 201)[:, None]
+    y, _ = trained(rs.SkipConnection(branch, jnp.add), x)
+    np.testing.assert_allclose(np.unique((y / x).round(4)), [1, 5])
+    assert 0.6 < float((y / x > 3).mean()) < 0.9
+    with pytest.raises(rs.ShapeError):
+        rs.DropPath(0.5, key=KEY)(jnp.ones(()))
+
+
+def test_layer_scale_multiplies_each_feature():
+    layer = rs.LayerScale(3, start=0.5)
+    x = jnp.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(layer(x), x / 2)
+    assert repr(layer) == "LayerScale(3, start=0.5)"
+    assert repr(rs.LayerScale(3)) == "LayerScale(3)"
+    assert rs.gradient(lambda m: m(x).sum(), layer).scale.tolist() == [3, 5, 7]
+    with pytest.raises(rs.ShapeError):
+        layer(jnp.ones((2, 4)))
+    with pytest.raises(rs.RangeError):
+        rs.LayerScale(3, start=float("inf"))

@@ -75,6 +75,22 @@ def expect_sizes(
         )
 
 
+def expect_divides(divisor: object, *, subject: object, name: str, **named: int) -> None:
+    """Refuse a number of parts that does not divide a whole number into equal ones."""
+    expect_at_least(1, subject=subject, **{name: divisor})
+    for whole, count in named.items():
+        if count % divisor:  # pyright: ignore[reportOperatorIssue]
+            near = [n for n in range(1, count + 1) if count % n == 0]
+            refuse(
+                RangeError,
+                subject=subject,
+                expected=f"{name} to divide {whole}={count}",
+                got=f"{name}={shown(divisor)}",
+                fix=f"pass {name}={min(near, key=lambda n: abs(n - divisor))}, or {whole} as a "  # pyright: ignore[reportOperatorIssue]
+                f"multiple of {divisor}",
+            )
+
+
 def expect_between(
     low: float,
     high: float,

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions that bring data to mean 0 and variance 1; what is learnt comes in as arguments."""
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
 
 from rosin.core.types import Array, ArrayLike
-from rosin.core.validation import expect_between, refuse
+from rosin.core.validation import expect_between, expect_divides, refuse
 from rosin.errors import ShapeError, shown
-from rosin.functional.numerics import (
-    at_least_float32,
-    expand_axes,
-    real_array,
-    scaled_deviations,
-)
+from rosin.functional.numerics import at_least_float32, expand_axes, real_array
+from rosin.functional.standardise import Affine, standardised
 
 
 def normalise(x: ArrayLike, axes: int | tuple[int, ...], *, epsilon: float = 1e-5) -> Array:
@@ -39,8 +37,8 @@ def normalise(x: ArrayLike, axes: int | tuple[int, ...], *, epsilon: float = 1e-
     """
     x = real_array(x, subject="normalise")
     axes = expand_axes(axes, x.ndim, subject="normalise")
-    _expect_epsilon(epsilon, subject="normalise")
-    return _normalised(x, axes, epsilon, subject="normalise")[0].astype(x.dtype)
+    expect_epsilon(epsilon, subject="normalise")
+    return standardised(x, axes, epsilon, subject="normalise")[0].astype(x.dtype)
 
 
 def layer_norm(
@@ -83,9 +81,10 @@ def layer_norm(
     """
     x = real_array(x, subject=subject)
     axes = expand_axes(axes, x.ndim, subject=subject)
-    _expect_epsilon(epsilon, subject=subject)
-    y = _normalised(x, axes, epsilon, subject=subject)[0]
-    return _affine(y, scale, shift, axes, subject=subject).astype(x.dtype)
+    expect_epsilon(epsilon, subject=subject)
+    affine = _laid(x, scale, shift, axes, subject=subject)
+    y, _, _ = standardised(x, axes, epsilon, affine=affine, subject=subject)
+    return y.astype(x.dtype)
 
 
 def batch_norm(
@@ -131,15 +130,17 @@ def batch_norm(
         Ioffe & Szegedy 2015, algorithm 2.
     """
     x = real_array(x, subject=subject)
-    _expect_epsilon(epsilon, subject=subject)
+    expect_epsilon(epsilon, subject=subject)
     axes = expand_axes(-1, x.ndim, subject=subject)
-    mean = _along(mean, x, axes, subject=subject, name="mean")
-    variance = _along(variance, x, axes, subject=subject, name="variance")
+    mean = along(mean, x, axes, subject=subject, name="mean")
+    variance = along(variance, x, axes, subject=subject, name="variance")
     wide = at_least_float32(x, mean, variance)
     variance = variance.astype(wide)
     inverse = jnp.where(variance < jnp.inf, lax.rsqrt(variance + epsilon), jnp.nan)
     y = (x.astype(wide) - mean.astype(wide)) * inverse
-    return _affine(y, scale, shift, axes, subject=subject).astype(x.dtype)
+    factor, summand = _laid(x, scale, shift, axes, subject=subject)
+    y = y if factor is None else y * factor.astype(wide)
+    return (y if summand is None else y + summand.astype(wide)).astype(x.dtype)
 
 
 def batch_norm_with_statistics(
@@ -184,54 +185,182 @@ def batch_norm_with_statistics(
         Ioffe & Szegedy 2015, algorithm 1.
     """
     x = real_array(x, subject=subject)
-    _expect_epsilon(epsilon, subject=subject)
-    if x.ndim < 2:
-        refuse(
-            ShapeError,
-            subject=subject,
-            expected="shape (batch, ..., channels)",
-            got=shown(x),
-            fix="give the array at least 2 axes; add a batch axis with x[None]",
-        )
+    expect_epsilon(epsilon, subject=subject)
+    expect_at_least_axes(x, 2, "(batch, ..., channels)", subject=subject)
     axes = tuple(range(x.ndim - 1))
-    y, mean, variance = _normalised(x, axes, epsilon, subject=subject)
-    y = _affine(y, scale, shift, (x.ndim - 1,), subject=subject)
+    affine = _laid(x, scale, shift, (x.ndim - 1,), subject=subject)
+    y, mean, variance = standardised(x, axes, epsilon, affine=affine, subject=subject)
     return y.astype(x.dtype), mean.squeeze(axes), variance.squeeze(axes)
 
 
-def _expect_epsilon(epsilon: float, *, subject: object) -> None:
+def instance_norm(
+    x: ArrayLike,
+    scale: ArrayLike | None = None,
+    shift: ArrayLike | None = None,
+    *,
+    epsilon: float = 1e-5,
+    subject: object = "instance_norm",
+) -> Array:
+    r"""Normalise each channel of each example over its spatial axes, then scale and shift.
+
+    Args:
+        x: Real floating-point numbers.
+        scale: The factor $\gamma$; left out, 1.
+        shift: The summand $\beta$; left out, 0.
+        epsilon: Keeps the root away from 0; at least 0.
+        subject: What complains in the message.
+
+    Shapes:
+        - x: `(batch, *space, channels)`, with at least one spatial axis.
+        - scale, shift: `(channels,)`.
+        - result: as `x`, and of its dtype.
+
+    Raises:
+        DtypeError: An array holds integers, booleans or complex numbers.
+        RangeError: `epsilon` is negative or not finite.
+        ShapeError: `x` has no spatial axis or fewer than two values along them, or
+            `scale` or `shift` is not one number per channel.
+
+    Examples:
+        >>> instance_norm(jnp.array([[[1.0], [3.0]], [[10.0], [50.0]]])).round(3).ravel()
+        Array([-1.,  1., -1.,  1.], dtype=float32)
+
+    Source:
+        Ulyanov, Vedaldi & Lempitsky 2016, eq. 3.
+    """
+    return instance_norm_with_statistics(x, scale, shift, epsilon=epsilon, subject=subject)[0]
+
+
+def instance_norm_with_statistics(
+    x: ArrayLike,
+    scale: ArrayLike | None = None,
+    shift: ArrayLike | None = None,
+    *,
+    epsilon: float = 1e-5,
+    subject: object = "instance_norm",
+) -> tuple[Array, Array, Array]:
+    """Normalise as `instance_norm`; return the mean and the biased variance too.
+
+    They have shape `(batch, channels)`, and are in float32 for the half types.
+
+    Examples:
+        >>> y, mean, variance = instance_norm_with_statistics(jnp.array([[[1.0], [3.0]]]))
+        >>> mean.tolist(), variance.tolist()
+        ([[2.0]], [[1.0]])
+    """
+    x = real_array(x, subject=subject)
+    expect_epsilon(epsilon, subject=subject)
+    expect_at_least_axes(x, 3, "(batch, *space, channels)", subject=subject)
+    axes = tuple(range(1, x.ndim - 1))
+    _expect_several(x, math.prod(x.shape[1:-1]), what="channel", subject=subject)
+    affine = _laid(x, scale, shift, (x.ndim - 1,), subject=subject)
+    y, mean, variance = standardised(x, axes, epsilon, affine=affine, subject=subject)
+    return y.astype(x.dtype), mean.squeeze(axes), variance.squeeze(axes)
+
+
+def group_norm(
+    x: ArrayLike,
+    groups: int,
+    scale: ArrayLike | None = None,
+    shift: ArrayLike | None = None,
+    *,
+    epsilon: float = 1e-5,
+    subject: object = "group_norm",
+) -> Array:
+    r"""Normalise groups of neighbouring channels of each example, then scale and shift.
+
+    Mean and variance are taken over the spatial axes and the channels of one group.
+
+    Args:
+        x: Real floating-point numbers.
+        groups: Their number; divides the channels. With 1 all channels are normalised
+            together, with as many as channels each on its own.
+        scale: The factor $\gamma$; left out, 1.
+        shift: The summand $\beta$; left out, 0.
+        epsilon: Keeps the root away from 0; at least 0.
+        subject: What complains in the message.
+
+    Shapes:
+        - x: `(batch, *space, channels)`.
+        - scale, shift: `(channels,)`.
+        - result: as `x`, and of its dtype.
+
+    Raises:
+        DtypeError: An array holds integers, booleans or complex numbers.
+        RangeError: `groups` does not divide the channels, or `epsilon` is negative or not
+            finite.
+        ShapeError: `x` has fewer than two axes or fewer than two values in a group, or
+            `scale` or `shift` is not one number per channel.
+
+    Examples:
+        >>> group_norm(jnp.array([[1.0, 3.0, 10.0, 50.0]]), 2).round(3)
+        Array([[-1.,  1., -1.,  1.]], dtype=float32)
+
+    Source:
+        Wu & He 2018, eqs. 1 to 5.
+    """
+    x = real_array(x, subject=subject)
+    expect_epsilon(epsilon, subject=subject)
+    expect_at_least_axes(x, 2, "(batch, *space, channels)", subject=subject)
+    expect_divides(groups, subject=subject, name="groups", channels=x.shape[-1])
+    factor, summand = _laid(x, scale, shift, (x.ndim - 1,), subject=subject)
+    parts = (groups, x.shape[-1] // groups)
+    grouped = x.reshape(*x.shape[:-1], *parts)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    _expect_several(x, math.prod(x.shape[1:]) // groups, what="group", subject=subject)
+    affine = (
+        None if factor is None else factor.reshape(*factor.shape[:-1], *parts),
+        None if summand is None else summand.reshape(*summand.shape[:-1], *parts),
+    )
+    y, _, _ = standardised(grouped, axes, epsilon, affine=affine, subject=subject)
+    return y.reshape(x.shape).astype(x.dtype)
+
+
+def expect_epsilon(epsilon: float, *, subject: object) -> None:
+    """Refuse an epsilon that is negative or not finite."""
     expect_between(0, float("inf"), subject=subject, include_high=False, epsilon=epsilon)
 
 
-def _normalised(
-    x: Array, axes: tuple[int, ...], epsilon: float, *, subject: object
-) -> tuple[Array, Array, Array]:
-    centred, mean, scale = scaled_deviations(x, axes, subject=subject)
-    variance = jnp.mean(centred * centred, axes, keepdims=True)
-    square = variance + epsilon * scale * scale
-    # The derivative of rsqrt is finite down to this bound, which only constant data reach.
-    smallest = 2.0 ** (int(jnp.finfo(centred.dtype).minexp) * 2 // 3)
-    usual = square > smallest
-    inverse = jnp.where(usual, lax.rsqrt(jnp.where(usual, square, 1)), smallest**-0.5)
-    return centred * inverse, mean / scale, variance / scale / scale
+def expect_at_least_axes(x: Array, count: int, shape: str, *, subject: object) -> None:
+    """Refuse an array of a lower rank than the shape asks for."""
+    if x.ndim < count:
+        refuse(
+            ShapeError,
+            subject=subject,
+            expected=f"shape {shape}",
+            got=shown(x),
+            fix=f"give the array at least {count} axes; add a batch axis with x[None]",
+        )
 
 
-def _affine(
-    y: Array,
+def _expect_several(x: Array, count: int, *, what: str, subject: object) -> None:
+    """Refuse to normalise single values: the result would be 0 whatever they are."""
+    if count < 2:
+        refuse(
+            ShapeError,
+            subject=subject,
+            expected=f"at least 2 values for each {what} of an example",
+            got=f"{shown(x)}, which has {count}",
+            fix="feed it larger examples, or use another norm, such as LayerNorm",
+        )
+
+
+def _laid(
+    x: Array,
     scale: ArrayLike | None,
     shift: ArrayLike | None,
     axes: tuple[int, ...],
     *,
     subject: object,
-) -> Array:
-    if scale is not None:
-        y = y * _along(scale, y, axes, subject=subject, name="scale").astype(y.dtype)
-    if shift is not None:
-        y = y + _along(shift, y, axes, subject=subject, name="shift").astype(y.dtype)
-    return y
+) -> Affine:
+    """Lay the factor and the summand along some axes of `x`."""
+    return (
+        None if scale is None else along(scale, x, axes, subject=subject, name="scale"),
+        None if shift is None else along(shift, x, axes, subject=subject, name="shift"),
+    )
 
 
-def _along(a: ArrayLike, x: Array, axes: tuple[int, ...], *, subject: object, name: str) -> Array:
+def along(a: ArrayLike, x: Array, axes: tuple[int, ...], *, subject: object, name: str) -> Array:
     """Lay an array along some axes of `x`, or refuse its shape."""
     a = real_array(a, subject=subject, name=name)
     sizes = tuple(x.shape[axis] for axis in axes)

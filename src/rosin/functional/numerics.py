@@ -12,8 +12,9 @@ from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import expect_floating, expect_not_empty, is_whole, refuse
 from rosin.errors import DtypeError, RangeError, shown
 
-# Inputs beyond this are scaled down before they are squared and summed.
+# Inputs beyond these are scaled by a power of two before they are squared and summed.
 _LARGE = 2.0**50
+_SMALL = 2.0**-30
 
 
 def real_array(x: Any, *, subject: object, name: str = "x") -> Array:
@@ -142,13 +143,31 @@ def scaled_deviations(
     if any(x.shape[axis] == 0 for axis in axes):
         expect_not_empty(x, subject=subject, name="x")
     x = x.astype(at_least_float32(x))
-    largest = jnp.max(jnp.abs(lax.stop_gradient(x)), axes, keepdims=True)
-    # To a maximum between 2 and 4; a maximum of NaN or infinity comes out as NaN anyway.
-    shrunk = jnp.ldexp(jnp.ones_like(largest), 2 - jnp.frexp(largest)[1])
-    scale = jnp.where(largest > _LARGE, shrunk, 1)
+    scale = safe_scale(x, axes)
     x = x * scale
     # The result does not depend on the first guess, and neither does its derivative.
     guess = lax.stop_gradient(jnp.mean(x, axes, keepdims=True))
     centred = x - guess
     rest = jnp.mean(centred, axes, keepdims=True)
     return centred - rest, guess + rest, scale
+
+
+def safe_scale(x: Array, axes: tuple[int, ...], *, floor: float = 0.0) -> Array:
+    """Find the power of two that brings numbers to where their squares are safe to sum.
+
+    It is 1 for all but very large and very small numbers, and rounds nothing.
+
+    Args:
+        x: Numbers of float32 or wider.
+        axes: The axes to be summed over; they stay, with size 1.
+        floor: What is added to the numbers is as large as this; smaller ones may vanish.
+
+    Examples:
+        >>> safe_scale(jnp.array([[1.0, -3.0], [1e30, 0.0]]), (1,)).ravel().tolist()
+        [1.0, 3.1554436208840472e-30]
+    """
+    largest = jnp.max(jnp.abs(lax.stop_gradient(x)), axes, keepdims=True, initial=floor)
+    # To a maximum between 2 and 4, while the scale itself is a number; NaN stays NaN anyway.
+    exponent = jnp.minimum(2 - jnp.frexp(largest)[1], int(jnp.finfo(x.dtype).maxexp) - 2)
+    outside = (largest > _LARGE) | ((largest < _SMALL) & (largest > 0))
+    return jnp.where(outside, jnp.ldexp(jnp.ones_like(largest), exponent), 1)

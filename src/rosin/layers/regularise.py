@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that act in training only: Dropout."""
+"""Layers that act in training only, at random: Dropout and its kin."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +9,10 @@ import jax
 from rosin.core.module import Module
 from rosin.core.random import resolve_key
 from rosin.core.types import Array, Buffer, Key, Static
-from rosin.core.validation import expect_between, is_whole, refuse
+from rosin.core.validation import expect_at_least, expect_between, is_whole, refuse
 from rosin.errors import RangeError, shown
-from rosin.functional.stochastic import dropout
+from rosin.functional.normalisation import expect_at_least_axes
+from rosin.functional.stochastic import alpha_dropout, drop_block, dropout
 from rosin.layers.inputs import as_input
 
 
@@ -20,7 +21,9 @@ class Dropout(Module):
 
     $$y = \frac{m \odot x}{1 - p}, \qquad m \sim \mathrm{Bernoulli}(1 - p)$$
 
-    In inference the input passes unchanged.
+    In inference the input passes unchanged. On a sequence `(batch, time, features)`,
+    `axes=(0, 2)` drops the same features at all times (variational dropout); on an image
+    `axes=(0, -1)` drops whole channels.
 
     Args:
         probability: The $p$ with which a value is dropped, from 0 to 1.
@@ -43,7 +46,8 @@ class Dropout(Module):
         Array([1., 1., 1.], dtype=float32)
 
     Source:
-        Srivastava et al. 2014, section 4, with the scale in training; Flux.jl `Dropout`.
+        Srivastava et al. 2014, section 4, with the scale in training; Flux.jl `Dropout`,
+        whose `dims` are our `axes`. Equal masks in time: Gal & Ghahramani 2016.
     """
 
     key: Buffer[Key]
@@ -76,11 +80,129 @@ class Dropout(Module):
         x = as_input(x, None, subject=self)
         if not self.training or self.probability == 0:
             return x
-        following, key = jax.random.split(self.key)
-        self.record(key=following)
-        return dropout(x, self.probability, key, axes=self.axes)
+        return dropout(x, self.probability, drawn_key(self), axes=self.axes, subject=self)
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the arguments that build this layer."""
         yield self.probability
         yield "axes", self.axes, None
+
+
+class AlphaDropout(Module):
+    r"""In training set values to the low end of SELU at random, and keep mean and variance.
+
+    $$y = a\,(m \odot x + (1 - m)\,\alpha') + b, \qquad m \sim \mathrm{Bernoulli}(1 - p)$$
+
+    with $\alpha' \approx -1.758$, and $a$ and $b$ such that mean 0 and variance 1 stay. For
+    networks with SELU. In inference the input passes unchanged.
+
+    Args:
+        probability: The $p$ with which a value is dropped, from 0 to 1; 1 gives zeros.
+        key: Start of the layer's own random stream; drawn from the ambient one when left
+            out.
+
+    Shapes:
+        - key: `()`, a buffer; moves on with each call in training.
+        - call: any shape to the same.
+
+    Raises:
+        RangeError: The probability is not between 0 and 1.
+        DtypeError: The input is not of a real floating-point dtype.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> AlphaDropout(0.5)(jnp.ones(3))
+        Array([1., 1., 1.], dtype=float32)
+
+    Source:
+        Klambauer et al. 2017, section "New Dropout Technique"; Flux.jl `AlphaDropout`.
+    """
+
+    key: Buffer[Key]
+    probability: Static[float]
+
+    def __init__(self, probability: float, *, key: Key | None = None) -> None:
+        expect_between(0, 1, subject="AlphaDropout", probability=probability)
+        self.probability = float(probability)
+        self.key = resolve_key(key, subject="AlphaDropout")
+
+    def __call__(self, x: Array) -> Array:
+        """Map an array to one of the same shape."""
+        x = as_input(x, None, subject=self)
+        if not self.training or self.probability == 0:
+            return x
+        return alpha_dropout(x, self.probability, drawn_key(self), subject=self)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield the arguments that build this layer."""
+        yield self.probability
+
+
+class DropBlock(Module):
+    r"""In training set blocks of neighbouring positions to zero, and scale up the others.
+
+    Every position where a block of $b$ along each of $d$ spatial axes of sizes $n_i$ fits
+    in starts one, in each channel of each example on its own, with probability
+
+    $$\gamma = p \prod_{i=1}^{d} \frac{n_i}{b\,(n_i - b + 1)}$$
+
+    What no block covers is multiplied by the size of the example over the count of such
+    values. Blocks overlap, so the share that is dropped is near $p$ only while $p$ is
+    small. In inference the input passes unchanged.
+
+    Args:
+        probability: The $p$ of the share to drop; at least 0 and below 1.
+        block: The length $b$ of a block along each spatial axis; at least 1. Along a
+            shorter axis the block covers it all.
+        key: Start of the layer's own random stream; drawn from the ambient one when left
+            out.
+
+    Shapes:
+        - key: `()`, a buffer; moves on with each call in training.
+        - call: `(batch, *space, channels)`, with at least one spatial axis, to the same.
+
+    Raises:
+        RangeError: `probability` or `block` is out of its range.
+        ShapeError: The input has no spatial axis.
+        DtypeError: The input is not of a floating-point dtype.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> DropBlock(0.1, 3)(jnp.ones((2, 8, 8, 4))).shape
+        (2, 8, 8, 4)
+
+    Source:
+        Ghiasi, Lin & Le 2018, algorithm 1 and eq. 1, for any number of axes; counts are
+        taken over one example, in torchvision over the batch.
+    """
+
+    key: Buffer[Key]
+    probability: Static[float]
+    block: Static[int]
+
+    def __init__(self, probability: float, block: int, *, key: Key | None = None) -> None:
+        expect_between(0, 1, subject="DropBlock", include_high=False, probability=probability)
+        expect_at_least(1, subject="DropBlock", block=block)
+        self.probability = float(probability)
+        self.block = block
+        self.key = resolve_key(key, subject="DropBlock")
+
+    def __call__(self, x: Array) -> Array:
+        """Map `(batch, *space, channels)` to the same shape."""
+        x = as_input(x, None, subject=self)
+        expect_at_least_axes(x, 3, "(batch, *space, channels)", subject=self)
+        if not self.training or self.probability == 0:
+            return x
+        return drop_block(x, self.probability, self.block, drawn_key(self), subject=self)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield the arguments that build this layer."""
+        yield self.probability
+        yield self.block
+
+
+def drawn_key(layer: Any) -> Key:
+    """Draw a key from the layer's own stream, and record where the stream goes on."""
+    following, key = jax.random.split(layer.key)
+    layer.record(key=following)
+    return key
