@@ -107,6 +107,14 @@ CASES = {
     "an empty batch in a loss": lambda: rs.mse(jnp.ones((0, 3)), jnp.ones((0, 3))),
     "losses of unequal shapes": lambda: rs.mse(jnp.ones((7, 1)), jnp.ones(7)),
     "a label out of range": lambda: rs.logitcrossentropy(jnp.ones((2, 3)), np.array([0, 3])),
+    "a mask of numbers in a loss": lambda: rs.mse(jnp.ones(3), jnp.ones(3), mask=jnp.ones(3)),
+    "one weight in place of one for each class": lambda: rs.logitcrossentropy(
+        jnp.ones((2, 3)), np.array([0, 1]), weights=2.0
+    ),
+    "a label to ignore that nobody named": lambda: rs.logitcrossentropy(
+        jnp.ones((2, 3)), np.array([0, -1])
+    ),
+    "a blank among the labels": lambda: rs.ctc_loss(jnp.ones((1, 4, 3)), np.array([[0, 2]])),
     "a loss that is a vector": lambda: step(lambda m, x: m(x)),
     "a loss that is an integer": lambda: step(lambda m, x: m(x).argmax()),
     "a loss that is None": lambda: step(lambda m, x: None),

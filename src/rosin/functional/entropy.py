@@ -67,9 +67,7 @@ class _LabelRow(NamedTuple):
 
 
 def _label_row(x: Array, labels: Array) -> _LabelRow:
-    if labels.dtype.itemsize < 4:  # too narrow to count the classes
-        labels = labels.astype(jnp.int32)
-    labels = labels[..., None]
+    labels = wide_enough(labels)[..., None]
     hit = labels == lax.broadcasted_iota(labels.dtype, x.shape, x.ndim - 1)
     others = jnp.where(hit, -jnp.inf, x)
     largest = jnp.max(others, -1, keepdims=True)
@@ -81,6 +79,11 @@ def _label_row(x: Array, labels: Array) -> _LabelRow:
     lesser = jnp.exp(-jnp.abs(margin))
     factor = jnp.where(margin > 0, 1, lesser)
     return _LabelRow(hit, power, factor, total * factor, jnp.where(margin > 0, lesser, 1), margin)
+
+
+def wide_enough(labels: Array) -> Array:
+    """Widen labels of a dtype that may be too narrow to count the classes."""
+    return labels.astype(jnp.int32) if labels.dtype.itemsize < 4 else labels
 
 
 # --- probabilities ------------------------------------------------------------------
@@ -109,7 +112,7 @@ def _cross_entropy_rule(
     loss = cross_entropy(x, y)
     slope = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
-        slope += jnp.sum(_slope(x, y) * dx, -1)
+        slope += jnp.sum(cross_entropy_slope(x, y) * dx, -1)
     if not isinstance(dy, SymbolicZero):  # times a zero, a logit of -inf would give NaN
         slope += jnp.sum(surprise(x) * dy, -1)
     return loss, slope
@@ -120,7 +123,7 @@ cross_entropy.defjvp(_cross_entropy_rule, symbolic_zeros=True)
 
 @jax.custom_jvp
 @jax.jit
-def _slope(x: Array, y: Array) -> Array:
+def cross_entropy_slope(x: Array, y: Array) -> Array:
     """Compute p Σy - y; at the maximum of a confident row as p (Σ_other y - y rest)."""
     top, power, rest = _row(x)
     mass = jnp.sum(y, -1, keepdims=True)
@@ -129,12 +132,12 @@ def _slope(x: Array, y: Array) -> Array:
     return jnp.where(top & (rest < 0.5), at_top, power * (mass / (1 + rest)) - y)
 
 
-@_slope.defjvp
+@cross_entropy_slope.defjvp
 def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (x, y), (dx, dy) = primals, tangents
     mass, dmass = jnp.sum(y, -1, keepdims=True), jnp.sum(dy, -1, keepdims=True)
     p, dp = jax.jvp(softmax_rows, (x,), (dx,))
-    return _slope(x, y), dp * mass + p * dmass - dy
+    return cross_entropy_slope(x, y), dp * mass + p * dmass - dy
 
 
 def surprise(x: Array) -> Array:
@@ -145,6 +148,19 @@ def surprise(x: Array) -> Array:
         Array([2.0000000e+01, 2.0611537e-09], dtype=float32)
     """
     return -logsoftmax_rows(x)
+
+
+@jax.custom_jvp
+@jax.jit
+def complement(x: Array) -> Array:
+    """Compute `1 - softmax(x)`, at the maximum of a confident row as a sum of the others."""
+    top, power, rest = _row(x)
+    return jnp.where(top & (rest < 0.5), rest, 1 + rest - power) / (1 + rest)
+
+
+@complement.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    return complement(*primals), -jax.jvp(softmax_rows, primals, tangents)[1]
 
 
 def _row(x: Array) -> tuple[Array, Array, Array]:
@@ -182,7 +198,7 @@ def _binary_cross_entropy_rule(
     loss = binary_cross_entropy(x, y)
     slope = jnp.zeros_like(loss)
     if not isinstance(dx, SymbolicZero):
-        slope += _binary_slope(x, y) * dx
+        slope += binary_slope(x, y) * dx
     if not isinstance(dy, SymbolicZero):  # times a zero, an infinite logit would give NaN
         slope -= x * dy
     return loss, slope
@@ -193,7 +209,7 @@ binary_cross_entropy.defjvp(_binary_cross_entropy_rule, symbolic_zeros=True)
 
 @jax.custom_jvp
 @jax.jit
-def _binary_slope(x: Array, y: Array) -> Array:
+def binary_slope(x: Array, y: Array) -> Array:
     """Compute sigmoid(x) - y; nothing cancels near 0 if y = 1/2, or far out if 0 or 1."""
     n = jnp.exp(-jnp.abs(x))
     small = n / (1 + n)
@@ -201,7 +217,7 @@ def _binary_slope(x: Array, y: Array) -> Array:
     return jnp.where(jnp.abs(x) < 1, 0.5 * jnp.tanh(0.5 * x) + (0.5 - y), far)
 
 
-@_binary_slope.defjvp
+@binary_slope.defjvp
 def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (x, y), (dx, dy) = primals, tangents
-    return _binary_slope(x, y), jax.jvp(sigmoid, (x,), (dx,))[1] - dy
+    return binary_slope(x, y), jax.jvp(sigmoid, (x,), (dx,))[1] - dy
