@@ -41,11 +41,6 @@ def pair(
     Raises:
         DtypeError: An array is not of a real floating-point dtype, or the mask of no booleans.
         ShapeError: The shapes differ.
-
-    Examples:
-        >>> a, b = pair(jnp.ones(2, jnp.float16), jnp.zeros(2), subject="example")
-        >>> a.dtype, b.dtype
-        (dtype('float32'), dtype('float32'))
     """
     first = real_array(prediction, subject=subject, name=names[0])
     second = real_array(target, subject=subject, name=names[1])
@@ -114,12 +109,7 @@ def expect_mask(mask: ArrayLike | None, shape: tuple[int, ...], *, subject: str)
 
 
 def blank(mask: Array | None, *arrays: Array) -> tuple[Array, ...]:
-    """Put 1 where the mask leaves out, so that nothing there reaches a derivative.
-
-    Examples:
-        >>> blank(jnp.array([True, False]), jnp.array([3.0, jnp.nan]))
-        (Array([3., 1.], dtype=float32),)
-    """
+    """Put 1 where the mask leaves out, so that nothing there reaches a derivative."""
     if mask is None:
         return arrays
     return tuple(
@@ -150,11 +140,6 @@ def reduced(
     Raises:
         ShapeError: A reduction has nothing to reduce.
         StructureError: `reduction` cannot be called.
-
-    Examples:
-        >>> losses, mask = jnp.array([1.0, 3.0, 5.0]), jnp.array([True, True, False])
-        >>> reduced(losses, jnp.mean, subject="example", mask=mask)
-        Array(2., dtype=float32)
     """
     if mask is not None:
         losses = jnp.where(mask, losses, 0)
