@@ -19,7 +19,7 @@ demo: $(VENV)/.stamp-dev  ## train a classifier of handwritten digits
 	$(BIN)/python examples/digits.py
 
 test: $(VENV)/.stamp-dev  ## run every test and every example in a docstring
-	$(BIN)/python -m pytest -n 2 --cov=rosin --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov=rosin --cov-report=term:skip-covered
 
 check: $(VENV)/.stamp-dev  ## lint, formatting, types, spelling
 	$(BIN)/ruff check
