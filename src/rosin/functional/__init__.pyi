@@ -102,7 +102,6 @@ from rosin.functional.normalisation import batch_norm as batch_norm
 from rosin.functional.normalisation import batch_norm_with_statistics as batch_norm_with_statistics
 from rosin.functional.normalisation import group_norm as group_norm
 from rosin.functional.normalisation import instance_norm as instance_norm
-from rosin.functional.normalisation import instance_norm_with_statistics as instance_norm_with_statistics
 from rosin.functional.normalisation import layer_norm as layer_norm
 from rosin.functional.normalisation import normalise as normalise
 from rosin.functional.numerics import at_least_float32 as at_least_float32
