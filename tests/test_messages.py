@@ -81,6 +81,13 @@ CASES = {
     "batches of bilinear that differ": lambda: rs.Bilinear(4, 2, key=KEY)(X, X[:3]),
     "a layer as an activation": lambda: dense(4, 3, rs.BatchNorm(3)),
     "a layer with the name of a field": lambda: rs.Chain(layers=dense(4, 3)),
+    "a model without its sizes": lambda: rs.Chain(dense(4, 3), rs.Dense(rs.auto, 2))(X),
+    "a vocabulary to be filled in": lambda: rs.autosize(
+        rs.Chain(rs.Embedding(rs.auto, 2)), (2, 3), dtype=jnp.int32
+    ),
+    "half of a size": lambda: rs.Dense(rs.auto, rs.auto / 2),
+    "the shape of whole numbers": lambda: rs.summary(rs.Embedding(5, 2, key=KEY), (2, 3)),
+    "a class in place of a model to load": lambda: rs.load("model.safetensors", like=rs.Chain),
     "an undeclared field": lambda: assign(mlp()[0], "wieght", X),
     "a frozen field": lambda: assign(mlp()[0], "weight", X),
     "a frozen buffer": lambda: assign(mlp()[1], "running_mean", X),

@@ -8,6 +8,8 @@ The public names stand in one table; each is imported when it is first used, so 
 from rosin.core.lazy import lazily
 
 PUBLIC = {
+    "rosin.core.auto": ("auto",),
+    "rosin.core.autosize": ("autosize",),
     "rosin.core.gradient": (
         "gradient",
         "hessian",

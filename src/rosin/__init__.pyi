@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Written by scripts/stub.py.
 from rosin import functional as functional
+from rosin.core.auto import auto as auto
+from rosin.core.autosize import autosize as autosize
 from rosin.core.gradient import gradient as gradient
 from rosin.core.gradient import hessian as hessian
 from rosin.core.gradient import jacobian as jacobian

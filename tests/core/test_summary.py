@@ -14,8 +14,10 @@ from rosin.core.sharing import share
 from rosin.core.summary import outputsize, summary
 from rosin.core.transforms import remat, scan_layers, vmap
 from rosin.core.tree import freeze, trainmode
+from rosin.core.tree import testmode as pinned
 from rosin.core.types import Array, Static
-from rosin.errors import ShapeError, StructureError
+from rosin.core.validation import expect_integer
+from rosin.errors import DtypeError, ShapeError, StructureError
 from tests.core.toys import Affine, Centre, Noise, Seq, X, array
 
 
@@ -203,6 +205,21 @@ def test_what_is_odd_about_an_array_is_flagged(value, flag):
     assert str(table).endswith(expected or ("0", "8", "20", "12", "4"))
 
 
+def test_what_is_frozen_or_pinned_is_flagged():
+    model = Seq(Affine(1, 1), Seq(Centre(2), Noise()))
+    model = model.replace(layers=(freeze(model.layers[0], "weight"), trainmode(model.layers[1])))
+    flags = [flag for flag in summary(model).total.flags if "zero" not in flag]
+    assert flags == ["frozen: layers[0].weight", "pinned to training: layers[1]"]
+    flags = [f for f in summary(pinned(model)).total.flags if f.startswith("pinned")]
+    assert flags == ["pinned to inference: the whole model"]
+    mixed = pinned(model).replace(layers=(pinned(model).layers[0], model.layers[1]))
+    flags = [f for f in summary(mixed).total.flags if f.startswith("pinned")]
+    assert flags == [
+        *("pinned to inference: the whole model", "pinned to training: layers[1]"),
+    ]
+    assert "\npinned to training: layers[1]" in str(summary(mixed))
+
+
 def test_flags_of_one_kind_stand_together():
     model = Seq(*[Affine(1, 1).replace(bias=jnp.zeros(1)) for _ in range(20)])
     text = str(
@@ -302,3 +319,25 @@ def test_inputs_that_do_not_fit_are_refused_in_the_place(call):
 def test_a_model_that_draws_keys_when_it_is_called_is_refused():
     with pytest.raises(Exception, match="drawn from outside"):
         outputsize(lambda x: x + jax.random.normal(draw_key(), x.shape), (3,))
+
+
+def test_a_dtype_that_only_a_shape_stands_for_is_asked_of_the_caller():
+    class Lookup(Module):
+        weight: Array
+
+        def __call__(self, x):
+            expect_integer(x, subject=self)
+            return self.weight[x]
+
+    model = Seq(Lookup(array(3, 2)))
+    for call in (summary, outputsize):
+        with pytest.raises(DtypeError) as caught:
+            call(model, (4,))
+        assert caught.value.where == ".layers[0]"
+        assert caught.value.fix == (
+            f"tell {call.__name__} the dtype of the input, such as dtype=jnp.int32"
+        )
+    assert outputsize(model, (4,), dtype=jnp.int32) == (4, 2)
+    with pytest.raises(DtypeError) as caught:  # an array has a dtype of its own
+        summary(model, jnp.zeros(4))
+    assert "astype" in caught.value.fix

@@ -147,9 +147,14 @@ def test_a_link_is_replaced_and_what_it_points_to_is_not_written_to(tmp_path, ta
     assert target.read_bytes() == b"old"
 
 
-def test_a_missing_folder_is_the_systems_own_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
+def test_a_missing_folder_is_the_systems_own_error_and_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
         write(tmp_path / "nowhere" / "a")
+    assert caught.value.filename == str(tmp_path / "nowhere")
+    assert str(caught.value).endswith("nowhere'")
+    (tmp_path / "kept").touch()
+    with pytest.raises(NotADirectoryError, match=r"kept'$"):
+        write(tmp_path / "kept" / "a")
 
 
 def test_a_name_as_long_as_the_system_takes_can_be_written(tmp_path):

@@ -593,6 +593,15 @@ def test_a_saved_file_is_what_reading_tensors_says(path):
     )
 
 
+def test_a_class_in_place_of_a_model_is_refused(path):
+    with pytest.raises(StructureError) as caught:
+        rs.load(path, like=rs.Chain)
+    assert (caught.value.got, caught.value.fix) == (
+        "class Chain",
+        "build it: rs.load(path, like=Chain(...))",
+    )
+
+
 def test_a_file_that_is_not_there_is_an_error_of_the_system(path):
     with pytest.raises(FileNotFoundError):
         rs.load(path, {})

@@ -49,7 +49,9 @@ def _atom(value: Any) -> str:
 def _parts(value: Any) -> tuple[str, list[tuple[str, Any]], str] | None:
     """Take apart what may span lines: opening, labelled arguments, closing."""
     if hasattr(value, "__rich_repr__") and not isinstance(value, type):
-        return f"{type(value).__name__}(", _arguments(value), ")"
+        named = getattr(type(value), "_shown_name", None)
+        name = named(value) if named else type(value).__name__
+        return f"{name}(", _arguments(value), ")"
     if isinstance(value, dict):
         return "{", [(f"{key!r}: ", inner) for key, inner in value.items()], "}"
     if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):

@@ -21,6 +21,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rosin.core.admit import admitted
+from rosin.core.auto import holds_auto
 from rosin.core.declare import (
     PROGRAM,
     VISIT,
@@ -68,6 +69,10 @@ class ModuleMeta(abc.ABCMeta):
             contents.update(zip(cls.declared.static, program[1:], strict=True))
             contents[PROGRAM] = program
             return made
+        if any(map(holds_auto, (args, *kwargs.values()))):
+            from rosin.core.autosize import deferred
+
+            return deferred(cls, args, kwargs)
         made.__init__(*args, **kwargs)
         seal(made)
         return made

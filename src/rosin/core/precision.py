@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from rosin.core.tree import slots
+from rosin.core.slots import slots
 from rosin.core.validation import expect_state
 
 M = TypeVar("M")

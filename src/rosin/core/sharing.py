@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Self
 
 import jax
 
+from rosin.core.auto import Unfinished, refuse_unfinished
 from rosin.core.declare import PROGRAM, marks_of, set_marks
 from rosin.core.locate import is_module, walk_modules
 from rosin.core.module import Module
@@ -302,9 +303,15 @@ def _arrays(place: Any) -> list[int]:
 
 
 def expect_settled(tree: PyTree, *, subject: str) -> None:
-    """Refuse a tree that holds a shared layer twice without a module around both places."""
+    """Refuse a tree that cannot be used whole.
+
+    That is one with a layer whose sizes are not known, or one that holds a shared layer
+    twice without a module around both places.
+    """
     seen: dict[object, list[Any]] = {}
     for keys, node in walk_modules(tree):
+        if isinstance(node, Unfinished):
+            refuse_unfinished(node, path_string(keys))
         if type(node) is not Shared:
             continue
         before = seen.setdefault(_token_of(node), [])

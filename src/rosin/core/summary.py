@@ -14,13 +14,14 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import Jaxpr, jaxprs_in_params
 
+from rosin.core.declare import marks_of
 from rosin.core.locate import is_module, walk_modules
 from rosin.core.module import Module
 from rosin.core.paths import path_string
 from rosin.core.recording import handing_out
-from rosin.core.tree import Slot, is_trainable, slots
+from rosin.core.slots import Slot, is_float, is_trainable, slots
 from rosin.core.validation import expect_callable, is_whole, refuse
-from rosin.errors import StructureError, shortened, shown
+from rosin.errors import DtypeError, StructureError, shortened, shown
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,8 @@ class Row:
         size_bytes: Memory of all its arrays.
         multiply_adds: Of matrix products and convolutions, for the given input.
         flags: In the row of the whole model: which arrays are "all zero", hold "some NaN"
-            or "some Inf".
+            or "some Inf", which are "frozen", and which modules are "pinned to training" or
+            "pinned to inference".
     """
 
     path: str
@@ -95,13 +97,12 @@ def summary(model: Any, *inputs: Any, dtype: Any = jnp.float32) -> Summary:
     seen: dict[str, str] = {}
     costs: dict[str, int] = {}
     if inputs:
-        called, arguments = _abstract(model, inputs, dtype, seen)
+        called, arguments = abstract_call(model, inputs, dtype, seen, subject="summary")
         program = jax.make_jaxpr(called)(*arguments)
         seen[""] = _output_text(jax.tree.leaves(program.out_avals))
         costs = _costs(program.jaxpr, list(named))
-    rows = [_row(path, module, seen, costs) for path, module in named.items()]
-    rows.append(_row("", model, seen, costs))
-    return Summary(tuple(rows))
+    whole = _row("", model, seen, costs)
+    return Summary((*(_row(path, m, seen, costs) for path, m in named.items()), whole))
 
 
 def outputsize(model: Any, *inputs: Any, dtype: Any = jnp.float32) -> Any:
@@ -123,17 +124,18 @@ def outputsize(model: Any, *inputs: Any, dtype: Any = jnp.float32) -> Any:
         >>> rs.outputsize(rs.Chain(rs.Dense(2, 3), rs.Dense(3, 7)), (5, 2))
         (5, 7)
     """
-    called, arguments = _abstract(model, inputs, dtype, {})
+    called, arguments = abstract_call(model, inputs, dtype, {}, subject="outputsize")
     return jax.tree.map(lambda out: out.shape, jax.eval_shape(called, *arguments))
 
 
-def _abstract(
-    model: Any, inputs: tuple[Any, ...], dtype: Any, seen: dict[str, str]
+def abstract_call(
+    model: Any, inputs: tuple[Any, ...], dtype: Any, seen: dict[str, str], *, subject: str
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Make a function, and arguments without contents, that note what each layer returns."""
-    expect_callable(subject="summary", model=model)
+    expect_callable(subject=subject, model=model)
     leaves, structure = jax.tree.flatten(model)
     arrays = [leaf if _is_array(leaf) else None for leaf in leaves]
+    structs = tuple(_as_struct(x, dtype, subject=subject) for x in inputs)
 
     def watch(path: str, _: Module, result: Any) -> None:
         seen.setdefault(path, _output_text(jax.tree.leaves(result)))
@@ -142,23 +144,28 @@ def _abstract(
         pairs = zip(arrays, leaves, strict=True)
         model = structure.unflatten([leaf if array is None else array for array, leaf in pairs])
         with handing_out(model, training=False, watch=watch) as copy:
-            return copy(*arguments)
+            try:
+                return copy(*arguments)
+            except DtypeError as error:
+                if any(_is_shape(x) for x in inputs) and error.got in map(shown, structs):
+                    error.fix = f"tell {subject} the dtype of the input, such as dtype=jnp.int32"
+                raise
 
-    return called, (arrays, *(_as_struct(x, dtype) for x in inputs))
+    return called, (arrays, *structs)
 
 
 def _is_array(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
 
 
-def _as_struct(x: Any, dtype: Any) -> Any:
+def _as_struct(x: Any, dtype: Any, *, subject: str) -> Any:
     def described(leaf: Any) -> jax.ShapeDtypeStruct:
         if _is_shape(leaf):
             return jax.ShapeDtypeStruct(leaf, dtype)
         if is_module(leaf) or not _is_array(leaf):
             refuse(
                 StructureError,
-                subject="summary",
+                subject=subject,
                 expected="each input as a shape such as (1, 28, 28, 1), or as an array",
                 got=shown(leaf),
                 fix="pass a tuple of whole numbers",
@@ -192,7 +199,7 @@ def _row(path: str, module: Any, seen: dict[str, str], costs: dict[str, int]) ->
         state=counts[False],
         size_bytes=sum(math.prod(x.shape) * x.dtype.itemsize for _, x in arrays),
         multiply_adds=sum(inside),
-        flags=() if path else tuple(_flags(arrays)),
+        flags=() if path else (*_flags(arrays), *_modes(module)),
     )
 
 
@@ -213,6 +220,21 @@ def _flags(arrays: list[tuple[Slot, Any]]) -> Iterator[str]:
             yield f"some Inf: {slot.path}"
         elif not values.any():
             yield f"all zero: {slot.path}"
+    for slot, leaf in arrays:
+        if slot.frozen and is_float(leaf):
+            yield f"frozen: {slot.path}"
+
+
+def _modes(model: Any) -> Iterator[str]:
+    """Name the outermost modules whose mode is pinned."""
+    pinned: dict[str, bool | None] = {}
+    for keys, module in walk_modules(model):
+        path, training = path_string(keys), marks_of(module).training
+        around = max((p for p in pinned if not p or _within(path, p)), key=len, default=None)
+        pinned[path] = training
+        if training is not None and (around is None or pinned[around] != training):
+            mode = "training" if training else "inference"
+            yield f"pinned to {mode}: {path or 'the whole model'}"
 
 
 # --- multiply-adds ----------------------------------------------------------------------

@@ -17,7 +17,7 @@ from rosin.core.module import Module, signature
 from rosin.core.random import is_key, split_each
 from rosin.core.recording import Passage, buffers_of
 from rosin.core.sharing import expect_settled
-from rosin.core.tree import slots
+from rosin.core.slots import describe, slots
 from rosin.core.types import PyTree, Static
 from rosin.core.validation import expect_at_least, expect_callable, is_whole, refuse
 from rosin.errors import ShapeError, StateError, StructureError, shown
@@ -86,10 +86,11 @@ class ScanLayers(Module):
 
     def __init__(self, layers: Sequence[Module]) -> None:
         expect_at_least(1, subject="scan_layers", number_of_layers=len(layers))
-        for index, layer in enumerate(layers):
+        for layer in layers:
             _expect_module(layer, subject="scan_layers")
-            _expect_equal_build(layers[0], layer, index)
         expect_settled(tuple(layers), subject="scan_layers")
+        for index, layer in enumerate(layers):
+            _expect_equal_build(layers[0], layer, index)
         self.blocks = jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
         self.length = len(layers)
 
@@ -262,7 +263,7 @@ def _with_own_keys(
 
     def split(arg: Any, axis: Any) -> tuple[Any, Any, Any]:
         leaves, structure = jax.tree.flatten(arg)
-        places = zip(slots(structure), leaves, strict=True)
+        places = zip(describe(structure)[0], leaves, strict=True)
         own = [live and axis is None and slot.buffer and is_key(leaf) for slot, leaf in places]
         if not any(own):
             return arg, axis, arg

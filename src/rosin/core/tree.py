@@ -4,67 +4,24 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, overload
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import GetAttrKey
 
+from rosin.core.auto import Unfinished, refuse_unfinished
 from rosin.core.declare import Marks, marks_of, set_marks
 from rosin.core.locate import is_module, walk_modules
 from rosin.core.module import Module
 from rosin.core.paths import KeyPath, matches, parse_path, path_string
-from rosin.core.types import Array, PyTree, Structure
+from rosin.core.slots import is_float, is_trainable, slots
+from rosin.core.types import Array, PyTree
 from rosin.core.validation import refuse
 from rosin.errors import DtypeError, ShapeError, StructureError, shown
 
 M = TypeVar("M")
-
-
-class Slot(NamedTuple):
-    """What a structure says of one leaf."""
-
-    path: str
-    buffer: bool
-    frozen: bool
-
-
-@functools.lru_cache(maxsize=512)
-def slots(structure: Structure) -> tuple[Slot, ...]:
-    """Describe every leaf of a structure, in JAX's order."""
-    numbered = structure.unflatten(list(range(structure.num_leaves)))
-    return tuple(_slots(numbered, (), buffer=False, frozen=False))
-
-
-def _slots(tree: PyTree, keys: KeyPath, *, buffer: bool, frozen: bool) -> Iterator[Slot]:
-    if is_module(tree):
-        for name in type(tree).declared.dynamic:
-            yield from _slots(
-                tree.__dict__[name],
-                (*keys, GetAttrKey(name)),
-                buffer=buffer or name in type(tree).declared.buffers,
-                frozen=name in marks_of(tree).frozen,
-            )
-        return
-    for inner_keys, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_module):
-        here = (*keys, *inner_keys)
-        if is_module(node):
-            yield from _slots(node, here, buffer=buffer, frozen=False)
-        else:
-            yield Slot(path_string(here), buffer, frozen)
-
-
-def is_trainable(slot: Slot, leaf: Any) -> bool:
-    """Tell whether a leaf is a parameter: declared so, not frozen, of a float dtype."""
-    if slot.buffer or slot.frozen:
-        return False
-    return _is_float(leaf)
-
-
-def _is_float(leaf: Any) -> bool:
-    dtype = getattr(leaf, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
 
 
 class Split(Generic[M]):
@@ -337,6 +294,8 @@ def _with_frozen(
     missed = set(patterns)
 
     def marks(keys: KeyPath, module: Module) -> Marks:
+        if isinstance(module, Unfinished):
+            refuse_unfinished(module, path_string(keys))
         chosen: set[str] = set()
         for name in type(module).declared.dynamic:
             for path, pattern in patterns.items():
@@ -368,7 +327,7 @@ def _covers(pattern: KeyPath, keys: KeyPath) -> bool:
 def _has_parameters(module: Module, name: str) -> bool:
     """Tell whether a field holds parameters itself, not only in modules, which have marks."""
     leaves = jax.tree.leaves(module.__dict__[name], is_leaf=is_module)
-    return name not in type(module).declared.buffers and any(map(_is_float, leaves))
+    return name not in type(module).declared.buffers and any(map(is_float, leaves))
 
 
 def expect_trainable(split: Split[Any], *, subject: str) -> None:

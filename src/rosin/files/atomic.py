@@ -25,7 +25,8 @@ def replace_file(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
         path: The file to create or to replace; its folder exists.
 
     Raises:
-        OSError: The system refuses to create, write, sync or rename.
+        OSError: The system refuses to create, write, sync or rename; a folder that does not
+            exist, or takes no file, is named.
 
     Examples:
         >>> import tempfile
@@ -38,7 +39,11 @@ def replace_file(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     target = Path(path)
     temporary = target.parent / f".rosin-{secrets.token_hex(8)}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, 0o666)  # less the umask
+    try:
+        descriptor = os.open(temporary, flags, 0o666)  # less the umask
+    except OSError as error:
+        error.filename = str(target.parent)  # the temporary name tells nobody anything
+        raise
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
             yield file

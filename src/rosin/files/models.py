@@ -94,7 +94,8 @@ def load(path: str | os.PathLike[str], like: T, *, limits: Limits = _DEFAULT) ->
     Raises:
         FileError: The file breaks a rule of the format.
         LimitError: The file exceeds one of `limits`.
-        StructureError: File and tree differ; every difference is listed.
+        StructureError: File and tree differ; every difference is listed. Or `like` is a
+            class.
         OSError: The file cannot be opened.
 
     Examples:
@@ -111,6 +112,14 @@ def load_with_metadata(
     path: str | os.PathLike[str], like: T, *, limits: Limits = _DEFAULT
 ) -> tuple[T, dict[str, str]]:
     """Read a tree as `load` does, and the free-form text from the same opening of the file."""
+    if isinstance(like, type):
+        refuse(
+            StructureError,
+            subject="load",
+            expected="like to be a model built like the saved one",
+            got=shown(like),
+            fix=f"build it: rs.load(path, like={like.__name__}(...))",
+        )
     expect_settled(like, subject="load")
     file = read_tensors(path, limits=limits)
     notes = noted.decode(path, file, limits)
