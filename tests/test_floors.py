@@ -22,7 +22,7 @@ FLOORS = {
     "optimisers": {"errors", "limits", "core", "functional"},
     "data": {"errors", "limits", "core", "functional"},
     "files": {"errors", "limits", "core", "scan"},
-    "train": {"errors", "limits", "core", "functional", "optimisers", "data", "files"},
+    "training": {"errors", "limits", "core", "functional", "optimisers", "data", "files"},
 }
 """What each package may import beside itself; `__init__` imports nothing but by name."""
 

@@ -124,12 +124,12 @@ PUBLIC = {
     "rosin.limits": ("Limits",),
     "rosin.optimisers.rules": ("Adam", "AdamW", "Descent", "Momentum"),
     "rosin.optimisers.update": ("OptimiserState", "adjust", "setup", "update"),
-    "rosin.train.checkpoint": ("Checkpoint",),
-    "rosin.train.evaluate": ("evaluate",),
-    "rosin.train.guard": ("find_nonfinite",),
-    "rosin.train.history": ("History",),
-    "rosin.train.loop": ("TrainResult", "train"),
-    "rosin.train.step": ("StepResult", "trainstep"),
+    "rosin.training.checkpoint": ("Checkpoint",),
+    "rosin.training.evaluate": ("evaluate",),
+    "rosin.training.guard": ("find_nonfinite",),
+    "rosin.training.history": ("History",),
+    "rosin.training.loop": ("TrainResult", "train"),
+    "rosin.training.step": ("StepResult", "trainstep"),
 }
 PACKAGES = ("functional",)
 _NAMES = {name: home for home, names in PUBLIC.items() for name in names}

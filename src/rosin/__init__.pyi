@@ -154,13 +154,13 @@ from rosin.optimisers.update import OptimiserState as OptimiserState
 from rosin.optimisers.update import adjust as adjust
 from rosin.optimisers.update import setup as setup
 from rosin.optimisers.update import update as update
-from rosin.train.checkpoint import Checkpoint as Checkpoint
-from rosin.train.evaluate import evaluate as evaluate
-from rosin.train.guard import find_nonfinite as find_nonfinite
-from rosin.train.history import History as History
-from rosin.train.loop import TrainResult as TrainResult
-from rosin.train.loop import train as train
-from rosin.train.step import StepResult as StepResult
-from rosin.train.step import trainstep as trainstep
+from rosin.training.checkpoint import Checkpoint as Checkpoint
+from rosin.training.evaluate import evaluate as evaluate
+from rosin.training.guard import find_nonfinite as find_nonfinite
+from rosin.training.history import History as History
+from rosin.training.loop import TrainResult as TrainResult
+from rosin.training.loop import train as train
+from rosin.training.step import StepResult as StepResult
+from rosin.training.step import trainstep as trainstep
 
 __version__: str

@@ -19,7 +19,7 @@ from rosin.errors import DtypeError, FileError, LimitError, StructureError
 from rosin.files import models as module
 from rosin.files.notes import NAME, Notes, encode
 from rosin.files.tensors import read_tensors, write_tensors
-from tests.train.compilations import compilations
+from tests.training.compilations import compilations
 
 KEY = jax.random.key(7)
 

@@ -10,7 +10,7 @@ import pytest
 import rosin as rs
 from rosin.core.sharing import share
 from rosin.errors import DtypeError, RangeError, StructureError
-from tests.train.compilations import compilations
+from tests.training.compilations import compilations
 
 
 class Affine(rs.Module):

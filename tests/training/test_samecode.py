@@ -6,7 +6,7 @@ import types
 
 import jax.numpy as jnp
 
-from rosin.train.samecode import SameCode
+from rosin.training.samecode import SameCode
 
 SCALE = 2.0
 

@@ -9,10 +9,10 @@ import pytest
 
 import rosin as rs
 from rosin.errors import DtypeError, ShapeError, StateError, StructureError
-from rosin.train import step
-from rosin.train.samecode import SameCode
-from tests.train.compilations import compilations
-from tests.train.toys import Affine, Net, assert_same_bits, copied, data, loss, net
+from rosin.training import step
+from rosin.training.samecode import SameCode
+from tests.training.compilations import compilations
+from tests.training.toys import Affine, Net, assert_same_bits, copied, data, loss, net
 
 X, Y = data(6)
 

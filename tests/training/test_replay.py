@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rosin.train.replay import Fault, Replay, Traced, kind_of, written
+from rosin.training.replay import Fault, Replay, Traced, kind_of, written
 
 X = np.linspace(0.5, 2, 12, dtype=np.float32).reshape(4, 3)
 

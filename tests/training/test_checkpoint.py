@@ -14,8 +14,8 @@ import pytest
 
 import rosin as rs
 from rosin.errors import FileError, NonFiniteError, RangeError, StateError, StructureError
-from rosin.train import loop, run
-from tests.train.toys import assert_same_bits, batches, loader, loss, net
+from rosin.training import loop, run
+from tests.training.toys import assert_same_bits, batches, loader, loss, net
 
 EPOCHS = 3
 MEASURED = ("loss", "validation_loss", "validation_mae", "step", "epoch", "skipped")
@@ -280,7 +280,7 @@ def test_it_is_written_after_so_many_steps_too(path, monkeypatch):
 KILLED = """
 import os, sys
 from pathlib import Path
-from tests.train.test_checkpoint import train
+from tests.training.test_checkpoint import train
 replace, count = Path.replace, 0
 def killed(self, target):
     global count

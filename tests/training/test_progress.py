@@ -10,8 +10,8 @@ import sys
 import pytest
 
 import rosin as rs
-from rosin.train.progress import Bar, Lines, Silent, described, shown_progress
-from tests.train.toys import loader, loss, net
+from rosin.training.progress import Bar, Lines, Silent, described, shown_progress
+from tests.training.toys import loader, loss, net
 
 ROW = {
     "epoch": 2,
@@ -91,7 +91,7 @@ def test_the_length_of_the_data_may_be_unknown(steps):
 
 PROGRAM = """
 import rosin as rs
-from tests.train.toys import loader, loss, net
+from tests.training.toys import loader, loss, net
 model = net()
 rs.train(loss, model, loader(), rs.setup(rs.Adam(), model), epochs=2, validation=loader())
 """

@@ -11,7 +11,7 @@ from rosin.core.validation import expect_at_least, expect_kind, expect_state, re
 from rosin.errors import FileError, StructureError, shortened, shown
 from rosin.files.models import load_with_metadata, save
 from rosin.optimisers.update import OptimiserState
-from rosin.train.step import source_name
+from rosin.training.step import source_name
 
 METADATA = "training"
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from rosin.core.types import Array, PyTree
 from rosin.core.validation import expect_callable, expect_kind, name_of, refuse
 from rosin.errors import ShapeError, StructureError, shown
-from rosin.train.samecode import SameCode
-from rosin.train.step import (
+from rosin.training.samecode import SameCode
+from rosin.training.step import (
     arguments_of,
     example_count,
     expect_batch,

@@ -19,12 +19,12 @@ from rosin.core.types import Array, PyTree
 from rosin.core.validation import expect_state
 from rosin.errors import shortened
 from rosin.optimisers.update import OptimiserState, strong
-from rosin.train.checkpoint import Checkpoint, Done
-from rosin.train.guard import step_error
-from rosin.train.history import History
-from rosin.train.progress import Silent
-from rosin.train.samecode import SameCode
-from rosin.train.step import example_count, expect_batch, guarded_step
+from rosin.training.checkpoint import Checkpoint, Done
+from rosin.training.guard import step_error
+from rosin.training.history import History
+from rosin.training.progress import Silent
+from rosin.training.samecode import SameCode
+from rosin.training.step import example_count, expect_batch, guarded_step
 
 M = TypeVar("M")
 

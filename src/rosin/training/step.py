@@ -14,7 +14,7 @@ from rosin.core.types import Array, PyTree
 from rosin.core.validation import expect_callable, expect_kind, refuse
 from rosin.errors import ShapeError, StructureError, shown
 from rosin.optimisers.update import OptimiserState, apply, expect_opt_state, strong
-from rosin.train.samecode import SameCode
+from rosin.training.samecode import SameCode
 
 M = TypeVar("M")
 

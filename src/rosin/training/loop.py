@@ -19,11 +19,11 @@ from rosin.core.validation import (
 )
 from rosin.errors import StructureError, shown
 from rosin.optimisers.update import OptimiserState, expect_opt_state
-from rosin.train.checkpoint import Checkpoint, as_checkpoint
-from rosin.train.evaluate import evaluate, expect_functions
-from rosin.train.progress import Silent, shown_progress
-from rosin.train.run import Run, TrainResult
-from rosin.train.step import source_name
+from rosin.training.checkpoint import Checkpoint, as_checkpoint
+from rosin.training.evaluate import evaluate, expect_functions
+from rosin.training.progress import Silent, shown_progress
+from rosin.training.run import Run, TrainResult
+from rosin.training.step import source_name
 
 M = TypeVar("M")
 

@@ -11,8 +11,8 @@ import pytest
 
 import rosin as rs
 from rosin.errors import NonFiniteError, RangeError, ShapeError, StructureError
-from tests.train.compilations import compilations
-from tests.train.toys import (
+from tests.training.compilations import compilations
+from tests.training.toys import (
     Affine,
     Net,
     Scripted,
@@ -315,7 +315,7 @@ def test_an_exception_without_room_for_a_result_passes_all_the_same():
 
 
 def test_a_result_that_is_lost_is_a_note_on_the_exception(monkeypatch):
-    from rosin.train import run
+    from rosin.training import run
 
     step = run._flat_step
 

@@ -9,8 +9,8 @@ import pytest
 import rosin as rs
 from rosin.core.transforms import remat, scan_layers
 from rosin.errors import NonFiniteError
-from rosin.train.guard import NonFinite, find_nonfinite, step_error
-from tests.train.toys import Affine, Centre, Net
+from rosin.training.guard import NonFinite, find_nonfinite, step_error
+from tests.training.toys import Affine, Centre, Net
 
 X = np.linspace(0.5, 2, 12, dtype=np.float32).reshape(4, 3)
 

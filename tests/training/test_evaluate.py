@@ -7,8 +7,8 @@ import pytest
 
 import rosin as rs
 from rosin.errors import ShapeError, StructureError
-from tests.train.compilations import compilations
-from tests.train.toys import Noise, data, loss
+from tests.training.compilations import compilations
+from tests.training.toys import Noise, data, loss
 
 X, Y = data(11)
 WEIGHT = jnp.array([[0.5], [-1.0], [2.0]])

@@ -17,8 +17,8 @@ from rosin.core.tree import Split, modules
 from rosin.core.types import PyTree
 from rosin.errors import NonFiniteError, shown
 from rosin.optimisers.update import OptimiserState, update
-from rosin.train.replay import Fault, Replay, Traced, kind_of, written
-from rosin.train.step import arguments_of, split_loss
+from rosin.training.replay import Fault, Replay, Traced, kind_of, written
+from rosin.training.step import arguments_of, split_loss
 
 UNSEEN = "a NaN or an infinity that did not come up again, operation by operation"
 BEYOND = ", though loss and gradient are finite"

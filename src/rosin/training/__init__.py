@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training: one compiled step, the loop over it, the guard against non-finite numbers."""
