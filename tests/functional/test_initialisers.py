@@ -9,17 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import rosin as rs
 from rosin.errors import DtypeError, RangeError, ShapeError
 from rosin.functional.initialisers import (
+    constant,
     glorot_normal,
     glorot_uniform,
+    identity_init,
     kaiming_normal,
     kaiming_uniform,
     lecun_normal,
+    lecun_uniform,
     normal,
     ones,
     orthogonal,
+    sparse_init,
     truncated_normal,
+    uniform,
     zeros,
 )
 
@@ -38,9 +44,14 @@ RULES = {
     "glorot_normal": (glorot_normal, lambda i, o: math.sqrt(2 / (i + o)), math.inf),
     "kaiming_uniform": (kaiming_uniform, lambda i, _: math.sqrt(2 / i), math.sqrt(3)),
     "kaiming_normal": (kaiming_normal, lambda i, _: math.sqrt(2 / i), math.inf),
+    "lecun_uniform": (lecun_uniform, lambda i, _: math.sqrt(1 / i), math.sqrt(3)),
     "lecun_normal": (lecun_normal, lambda i, _: math.sqrt(1 / i), 2 / 0.8796),
 }
-EVERY = [*(rule[0] for rule in RULES.values()), normal, truncated_normal, orthogonal, zeros, ones]
+EVERY = [
+    *(rule[0] for rule in RULES.values()),
+    *(normal, uniform, truncated_normal, orthogonal, identity_init, zeros, ones),
+]
+FIXED = {identity_init, zeros, ones}
 
 
 @pytest.mark.parametrize(("shape", "fan_in", "fan_out"), FANS)
@@ -73,6 +84,29 @@ def test_normal_takes_mean_and_deviation():
     assert abs(w.mean() - 2) < 0.1 * 5 / math.sqrt(w.size)
     assert abs(w.std() / 0.1 - 1) < 5 / math.sqrt(2 * w.size)
     np.testing.assert_array_equal(normal(KEY, (3,), mean=2.0, std=0), 2)
+
+
+@pytest.mark.parametrize(("lower", "upper"), [(0.0, 1.0), (-3.0, 5.0), (2.0, 2.5)])
+def test_uniform_fills_its_interval_evenly(lower, upper):
+    w = np.asarray(uniform(KEY, (200, 500), lower=lower, upper=upper), np.float64)
+    std = (upper - lower) / math.sqrt(12)
+    # Five standard errors of the sample.
+    assert abs(w.mean() - (lower + upper) / 2) < 5 * std / math.sqrt(w.size)
+    assert abs(w.std() / std - 1) < 5 / math.sqrt(2 * w.size)
+    assert lower <= w.min() < lower + 1e-3 * std
+    assert upper - 1e-3 * std < w.max() <= upper
+
+
+def test_a_wide_interval_does_not_overflow():
+    w = np.asarray(uniform(KEY, (1000,), lower=-3e38, upper=3e38))
+    assert np.isfinite(w).all()
+    assert abs(w).max() > 2.9e38
+
+
+def test_constant_is_one_value():
+    w = constant(None, (2, 3), value=0.25, dtype=jnp.bfloat16)
+    assert w.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(w, np.full((2, 3), 0.25))
 
 
 def cut_moments(low, high):
@@ -123,7 +157,7 @@ def test_keys_decide_and_float32_is_the_default(init):
     w = init(KEY, (3, 4))
     assert w.dtype == jnp.float32
     np.testing.assert_array_equal(w, init(KEY, (3, 4)))
-    if init not in {zeros, ones}:
+    if init not in FIXED:
         assert (w != init(jax.random.key(1), (3, 4))).any()
 
 
@@ -140,7 +174,7 @@ def test_float64_is_drawn_in_float64(init):
     with jax.enable_x64(True):
         w = np.asarray(init(KEY, (8, 8), dtype=jnp.float64))
     assert w.dtype == np.float64
-    if init not in {zeros, ones}:
+    if init not in FIXED:
         assert (w != w.astype(np.float32)).all()
 
 
@@ -168,6 +202,15 @@ def test_a_scalar_parameter_is_possible(init):
         lambda: kaiming_normal(KEY, (2, 2), gain=math.inf),
         lambda: normal(KEY, (2,), std=-1),
         lambda: normal(KEY, (2,), mean=math.nan),
+        lambda: uniform(KEY, (2,), lower=1),
+        lambda: uniform(KEY, (2,), upper=math.inf),
+        lambda: uniform(KEY, (2,), lower=-math.inf),
+        lambda: constant(KEY, (2,), value=math.nan),
+        lambda: identity_init(KEY, (2, 2), gain=math.inf),
+        lambda: identity_init(KEY, (2, 2), shift=1.5),
+        lambda: identity_init(KEY, (2, 2), shift=(1,)),
+        lambda: sparse_init(KEY, (2, 2), sparsity=1.1),
+        lambda: sparse_init(KEY, (2, 2), sparsity=0.5, std=-1),
         lambda: truncated_normal(KEY, (2,), std=0),
         lambda: truncated_normal(KEY, (2,), lower=1, upper=1),
         lambda: truncated_normal(KEY, (2,), lower=4, upper=5),
@@ -184,3 +227,56 @@ def test_a_vector_is_not_orthogonal(shape):
     with pytest.raises(ShapeError) as caught:
         orthogonal(KEY, shape)
     assert caught.value.subject == "orthogonal"
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.75, 1.0])
+def test_sparse_has_a_set_number_of_zeros_for_each_input(sparsity):
+    w = np.asarray(sparse_init(KEY, (400, 30), sparsity=sparsity, std=0.1), np.float64)
+    zeros_in_row = math.ceil(sparsity * 30)
+    np.testing.assert_array_equal((w == 0).sum(axis=1), zeros_in_row)
+    kept = w[w != 0]
+    if kept.size:  # five standard errors of the sample
+        assert abs(kept.std() / 0.1 - 1) < 5 / math.sqrt(2 * kept.size)
+        assert abs(kept.mean()) < 5 * 0.1 / math.sqrt(kept.size)
+    expected, p = 400 * zeros_in_row / 30, zeros_in_row / 30
+    spread = math.sqrt(400 * p * (1 - p))
+    assert abs((w == 0).sum(axis=0) - expected).max() <= 5 * spread  # and for each output alike
+
+
+@pytest.mark.parametrize("shape", [(3,), (), (2, 3, 4)])
+def test_only_a_matrix_is_sparse(shape):
+    with pytest.raises(ShapeError) as caught:
+        sparse_init(KEY, shape, sparsity=0.5)
+    assert caught.value.subject == "sparse_init"
+
+
+def test_identity_makes_layers_that_hand_their_input_on():
+    x = jax.random.normal(KEY, (2, 5, 6, 3))
+    init = identity_init
+    np.testing.assert_array_equal(rs.Dense(3, 3, init=init, key=KEY)(x), x)
+    for kernel in [(1, 1), (3, 3), (2, 4), (5, 2)]:
+        conv = rs.Conv(kernel, 3, 3, pad="same", init=init, key=KEY)
+        np.testing.assert_array_equal(conv(x), x)
+    wider = rs.Dense(3, 5, init=init, key=KEY)(x)
+    np.testing.assert_array_equal(wider, np.pad(x, [(0, 0)] * 3 + [(0, 2)]))
+    narrower = rs.Dense(3, 2, init=functools.partial(init, gain=2.0), key=KEY)(x)
+    np.testing.assert_array_equal(narrower, 2 * x[..., :2])
+
+
+def test_identity_is_shifted_around_the_end():
+    np.testing.assert_array_equal(identity_init(None, (3, 3), shift=1), np.roll(np.eye(3), 1, 1))
+    np.testing.assert_array_equal(
+        identity_init(None, (3, 4), shift=-1), np.roll(np.eye(3, 4), -1, 1)
+    )
+    kernel = identity_init(None, (3, 3, 2, 2), shift=(1, -1, 0, 1), gain=3)
+    assert np.argwhere(kernel).tolist() == [[2, 0, 0, 1], [2, 0, 1, 0]]
+    assert set(np.asarray(kernel[2, 0]).ravel()) == {0, 3}
+    np.testing.assert_array_equal(identity_init(None, (3,)), np.zeros(3))
+
+
+def test_no_gradient_is_asked_of_an_initialiser():
+    def loss(scale):
+        return (scale * kaiming_uniform(KEY, (3, 4))).sum()
+
+    grad = jax.grad(loss)(1.0)
+    np.testing.assert_allclose(grad, kaiming_uniform(KEY, (3, 4)).sum(), rtol=1e-6)

@@ -28,6 +28,38 @@ ROWS = {
     "Embedding": Row(
         build=lambda: rs.Embedding(11, 3, key=KEY), shapes=((2, 5),), refused=(), integers=11
     ),
+    "Scale": Row(
+        build=lambda: rs.Scale((3, 5), rs.tanh), shapes=((2, 3, 5),), refused=((2, 5, 3), (5,))
+    ),
+    "Bilinear": Row(
+        build=lambda: rs.Bilinear((3, 4), 2, rs.tanh, key=KEY),
+        shapes=((5, 3), (5, 4)),
+        refused=((5, 2), (4, 3), (3,)),
+    ),
+    "Bilinear of one input": Row(
+        build=lambda: rs.Bilinear(3, 2, bias=False, key=KEY),
+        shapes=((2, 5, 3),),
+        refused=((5, 2),),
+    ),
+    "Embedding with padding": Row(  # which no index here is, for it has no gradient
+        build=lambda: rs.Embedding(5, 3, padding_index=4, key=KEY),
+        shapes=((3, 5),),
+        refused=(),
+        integers=4,
+    ),
+    "EmbeddingBag": Row(
+        build=lambda: rs.EmbeddingBag(7, 3, "sum", padding_index=0, key=KEY),
+        shapes=((4, 5),),
+        refused=(),
+        integers=7,
+    ),
+    "EmbeddingBag with the greatest": Row(
+        build=lambda: rs.EmbeddingBag(7, 3, "max", key=KEY),
+        shapes=((4, 5),),
+        refused=(),
+        integers=7,
+        smooth=False,
+    ),
     "a user's layer": Row(
         build=lambda: UserLayer(jnp.ones(3), jnp.zeros(3)),
         shapes=((5, 3),),

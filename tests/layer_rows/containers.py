@@ -34,4 +34,17 @@ ROWS = {
         shapes=((5, 3),),
         refused=((5, 4),),
     ),
+    "Maxout": Row(
+        build=lambda: rs.Maxout(dense(3, 2), dense(3, 2, rs.tanh)),
+        shapes=((5, 3),),
+        refused=((5, 4),),
+        smooth=False,
+    ),
+    "PairwiseFusion": Row(
+        build=lambda: rs.Chain(
+            rs.PairwiseFusion(jnp.add, first=dense(3, 4, rs.tanh), second=dense(4, 4)), sum
+        ),
+        shapes=((5, 3), (5, 4)),
+        refused=((5, 2),),
+    ),
 }
