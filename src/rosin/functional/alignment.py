@@ -9,6 +9,7 @@ the target the derivative by the logits is the one of a cross-entropy, which kee
 digits in a confident row. Arguments are checked in `rosin.functional.losses.ctc`.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +29,7 @@ class Lattice(NamedTuple):
     times: Array  # (...): how many steps count
 
 
+@functools.partial(jax.jit, static_argnums=3)
 def lattice(labels: Array, lengths: Array, times: Array, blank: int) -> Lattice:
     """Put blanks around labels."""
     shape = (*labels.shape[:-1], 2 * labels.shape[-1] + 1)

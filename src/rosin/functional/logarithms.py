@@ -38,7 +38,7 @@ def _xlogy_rule(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tupl
     if not isinstance(dx, SymbolicZero):  # times a zero, the log of 0 would give NaN
         slope += log(y) * dx
     if not isinstance(dy, SymbolicZero):
-        slope += jnp.where(x == 0, 0, x / jnp.where(x == 0, 1, y)) * dy
+        slope += x / jnp.where((x == 0) & (y == 0), 1, y) * dy
     return value, slope
 
 

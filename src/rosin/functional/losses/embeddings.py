@@ -7,7 +7,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from rosin.core.types import Array, ArrayLike
-from rosin.core.validation import expect_between, expect_rank, expect_same_shape, refuse
+from rosin.core.validation import (
+    expect_between,
+    expect_not_empty,
+    expect_rank,
+    expect_same_shape,
+    refuse,
+)
 from rosin.errors import DtypeError, RangeError, shown
 from rosin.functional.activations import relu
 from rosin.functional.entropy import label_cross_entropy
@@ -177,7 +183,7 @@ def info_nce_loss(
     Raises:
         DtypeError: An array is not of a real floating-point dtype.
         RangeError: `temperature` is not above 0.
-        ShapeError: The shapes do not fit, or a reduction has nothing to reduce.
+        ShapeError: The shapes do not fit, or the batch is empty.
         StructureError: `reduction` cannot be called.
 
     Examples:
@@ -221,7 +227,7 @@ def nt_xent_loss(
     Raises:
         DtypeError: An array is not of a real floating-point dtype.
         RangeError: `temperature` is not above 0.
-        ShapeError: The shapes do not fit, or a reduction has nothing to reduce.
+        ShapeError: The shapes do not fit, or the batch is empty.
         StructureError: `reduction` cannot be called.
 
     Examples:
@@ -242,6 +248,7 @@ def nt_xent_loss(
 
 def _scores(a: Array, b: Array, temperature: float, *, subject: str) -> Array:
     expect_rank(a, ("batch", "features"), subject=subject)
+    expect_not_empty(a, subject=subject, name="a batch")
     expect_between(
         0, math.inf, subject=subject, include_low=False, include_high=False, temperature=temperature
     )

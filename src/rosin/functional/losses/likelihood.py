@@ -14,7 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import expect_same_shape
-from rosin.functional.logarithms import log
+from rosin.functional.logarithms import log, times
 from rosin.functional.losses.shared import Reduction, blank, expect_mask, pair, reduced
 from rosin.functional.numerics import real_array
 
@@ -35,7 +35,7 @@ def _poisson_rule(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tu
     loss = _poisson(rate, count)
     slope = jnp.zeros_like(loss)
     if not isinstance(drate, SymbolicZero):
-        none = count == 0
+        none = (count == 0) & (rate == 0)
         slope += jnp.where(none, 1, (rate - count) / jnp.where(none, 1, rate)) * drate
     if not isinstance(dcount, SymbolicZero):  # times a zero, the log of 0 would give NaN
         slope -= log(rate) * dcount
@@ -114,7 +114,7 @@ def logpoisson_loss(
     """
     subject, names = "logpoisson_loss", ("log_rate", "target")
     x, target = pair(log_rate, target, subject=subject, names=names, mask=mask)
-    losses = jnp.exp(x) - jnp.where(target == 0, 0, target * x)
+    losses = jnp.exp(x) - times(target, x)
     return reduced(losses, reduction, subject=subject, mask=mask)
 
 
