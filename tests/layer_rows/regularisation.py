@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers that act in training only."""
+"""Layers that act in training only, and what else stands on a residual branch."""
 
 import rosin as rs
 from tests.layer_row import KEY, Row
@@ -13,5 +13,20 @@ ROWS = {
         shapes=((4, 5),),
         refused=(),
         stateful=True,
+    ),
+    "AlphaDropout": Row(
+        build=lambda: rs.AlphaDropout(0.3, key=KEY), shapes=((4, 5),), refused=(), stateful=True
+    ),
+    "DropBlock": Row(
+        build=lambda: rs.DropBlock(0.3, 2, key=KEY),
+        shapes=((2, 5, 4, 3),),
+        refused=((5, 3),),
+        stateful=True,
+    ),
+    "DropPath": Row(
+        build=lambda: rs.DropPath(0.5, key=KEY), shapes=((7, 3),), refused=((),), stateful=True
+    ),
+    "LayerScale": Row(
+        build=lambda: rs.LayerScale(3, start=0.1), shapes=((2, 5, 3),), refused=((2, 4), ())
     ),
 }
