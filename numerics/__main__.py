@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 from benchmarks.paired import machine
-from numerics import activations
+from numerics import activations, norms
 
 SECTIONS = {
     "activations": activations.section,
+    "norms": norms.section,
 }
 PAGE = Path(__file__).parent.parent / "docs" / "numerics.md"
 INTRODUCTION = """# Numerics

@@ -137,9 +137,9 @@ def batch_norm(
     wide = at_least_float32(x, mean, variance)
     variance = variance.astype(wide)
     inverse = jnp.where(variance < jnp.inf, lax.rsqrt(variance + epsilon), jnp.nan)
-    y = (x.astype(wide) - mean.astype(wide)) * inverse
     factor, summand = _laid(x, scale, shift, axes, subject=subject)
-    y = y if factor is None else y * factor.astype(wide)
+    factor = inverse if factor is None else inverse * factor.astype(wide)
+    y = (x.astype(wide) - mean.astype(wide)) * factor
     return (y if summand is None else y + summand.astype(wide)).astype(x.dtype)
 
 

@@ -78,13 +78,18 @@ def _scaled_jvp(
     dx, dscale, dshift = tangents
     y, inverse, mean, variance = _whitened(x, axes, epsilon, centre)
     dmean, projection = _projections(y, dx, axes, centre=centre)
-    # What varies along few axes is added up first: its sums in the backward pass are few.
-    factor = inverse if scale is None else scale * inverse
-    by_y, by_one = -factor * projection, -factor * dmean
-    by_y = by_y if dscale is None else dscale + by_y
-    by_one = by_one if dshift is None else dshift + by_one
     out = _affine(y, scale, shift), mean, variance
-    return out, (factor * dx + y * by_y + by_one, dmean, 2 * projection * _root(inverse))
+    factor = inverse if scale is None else scale * inverse
+    if factor.shape == x.shape:  # of a layer norm
+        by_x = _affine(inverse * (dx - dmean - y * projection), scale, dshift)
+        change = by_x if dscale is None else by_x + y * dscale
+    else:
+        # What varies along few axes is added up first, so that each sum is made once.
+        by_y, by_one = -factor * projection, -factor * dmean
+        by_y = by_y if dscale is None else dscale + by_y
+        by_one = by_one if dshift is None else dshift + by_one
+        change = factor * dx + y * by_y + by_one
+    return out, (change, dmean, 2 * projection * _root(inverse))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
@@ -96,10 +101,12 @@ def _whitened(
 ) -> tuple[Array, Array, Array, Array]:
     """Return the result, one over the root, the mean and the variance."""
     scale = safe_scale(x, axes, floor=epsilon**0.5)
-    x = x * scale
     mean = jnp.zeros_like(scale)
+    # Of x as it is, which is quicker; any guess does, should the sum overflow.
+    guess = jnp.mean(x, axes, keepdims=True) if centre else mean
+    x = x * scale
     if centre:  # twice, since a large mean is rounded
-        guess = jnp.mean(x, axes, keepdims=True)
+        guess = jnp.where(jnp.isfinite(guess), guess, 0) * scale
         x = x - guess
         rest = jnp.mean(x, axes, keepdims=True)
         x, mean = x - rest, guess + rest
