@@ -13,10 +13,15 @@ HEADER = "# SPDX-License-Identifier: Apache-2.0\n# Written by scripts/stub.py.\n
 def stub(package: str, homes: Mapping[str, str]) -> str:
     """Spell the imports that stand for the names of a package."""
     sources = sorted(
-        (package if home == f"{package}.{name}" else home, name) for name, home in homes.items()
+        ((package if home == f"{package}.{name}" else home, name) for name, home in homes.items()),
+        key=lambda pair: (pair[0], not pair[1].isupper(), pair[1]),  # as ruff sorts: LSTM, GRUv3
     )
-    lines = [f"from {source} import {name} as {name}" for source, name in sources]
-    return HEADER + "\n".join([*lines, ""])
+    return HEADER + "\n".join([*(_line(source, name) for source, name in sources), ""])
+
+
+def _line(source: str, name: str) -> str:
+    line = f"from {source} import {name} as {name}"
+    return line if len(line) <= 100 else f"from {source} import (\n    {name} as {name},\n)"
 
 
 def stubs() -> dict[Path, str]:

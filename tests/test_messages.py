@@ -88,6 +88,12 @@ CASES = {
     "half of a size": lambda: rs.Dense(rs.auto, rs.auto / 2),
     "the shape of whole numbers": lambda: rs.summary(rs.Embedding(5, 2, key=KEY), (2, 3)),
     "a class in place of a model to load": lambda: rs.load("model.safetensors", like=rs.Chain),
+    "a sequence without time": lambda: rs.Chain(rs.GRU(4, 3, key=KEY))(X[0]),
+    "an LSTM given one array for its state": lambda: rs.LSTM(4, 3, key=KEY)(
+        X[None], np.zeros((1, 3), "f4")
+    ),
+    "a length beyond the sequence": lambda: rs.LSTM(4, 3, key=KEY)(X[None], lengths=[8]),
+    "a cell that returns no pair": lambda: rs.Recurrence(lambda x, state: x + state)(X, X[0]),
     "an undeclared field": lambda: assign(mlp()[0], "wieght", X),
     "a frozen field": lambda: assign(mlp()[0], "weight", X),
     "a frozen buffer": lambda: assign(mlp()[1], "running_mean", X),

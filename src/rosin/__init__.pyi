@@ -115,6 +115,10 @@ from rosin.layers.basic import Dense as Dense
 from rosin.layers.basic import Scale as Scale
 from rosin.layers.branches import Maxout as Maxout
 from rosin.layers.branches import PairwiseFusion as PairwiseFusion
+from rosin.layers.cells import GRUCell as GRUCell
+from rosin.layers.cells import GRUv3Cell as GRUv3Cell
+from rosin.layers.cells import LSTMCell as LSTMCell
+from rosin.layers.cells import RNNCell as RNNCell
 from rosin.layers.containers import Chain as Chain
 from rosin.layers.containers import Parallel as Parallel
 from rosin.layers.containers import SkipConnection as SkipConnection
@@ -135,6 +139,10 @@ from rosin.layers.pool import GlobalMeanPool as GlobalMeanPool
 from rosin.layers.pool import LpPool as LpPool
 from rosin.layers.pool import MaxPool as MaxPool
 from rosin.layers.pool import MeanPool as MeanPool
+from rosin.layers.recurrent import GRU as GRU
+from rosin.layers.recurrent import LSTM as LSTM
+from rosin.layers.recurrent import RNN as RNN
+from rosin.layers.recurrent import GRUv3 as GRUv3
 from rosin.layers.regularise import AlphaDropout as AlphaDropout
 from rosin.layers.regularise import DropBlock as DropBlock
 from rosin.layers.regularise import Dropout as Dropout
@@ -145,6 +153,8 @@ from rosin.layers.residual import DropPath as DropPath
 from rosin.layers.residual import LayerScale as LayerScale
 from rosin.layers.running_norm import BatchNorm as BatchNorm
 from rosin.layers.running_norm import InstanceNorm as InstanceNorm
+from rosin.layers.sequence import Bidirectional as Bidirectional
+from rosin.layers.sequence import Recurrence as Recurrence
 from rosin.limits import Limits as Limits
 from rosin.optimisers.rules import Adam as Adam
 from rosin.optimisers.rules import AdamW as AdamW
