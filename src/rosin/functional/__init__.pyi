@@ -14,6 +14,7 @@ from rosin.functional import logarithms as logarithms
 from rosin.functional import lookup as lookup
 from rosin.functional import losses as losses
 from rosin.functional import masks as masks
+from rosin.functional import mel as mel
 from rosin.functional import normalisation as normalisation
 from rosin.functional import numerics as numerics
 from rosin.functional import pooling as pooling
@@ -23,6 +24,7 @@ from rosin.functional import scaling as scaling
 from rosin.functional import sequences as sequences
 from rosin.functional import shaping as shaping
 from rosin.functional import softmax_family as softmax_family
+from rosin.functional import spectral as spectral
 from rosin.functional import standardise as standardise
 from rosin.functional import stochastic as stochastic
 from rosin.functional import sweeps as sweeps
@@ -107,6 +109,9 @@ from rosin.functional.masks import combine_masks as combine_masks
 from rosin.functional.masks import make_causal_mask as make_causal_mask
 from rosin.functional.masks import make_padding_mask as make_padding_mask
 from rosin.functional.masks import make_window_mask as make_window_mask
+from rosin.functional.mel import db_to_power as db_to_power
+from rosin.functional.mel import mel_filterbank as mel_filterbank
+from rosin.functional.mel import power_to_db as power_to_db
 from rosin.functional.normalisation import batch_norm as batch_norm
 from rosin.functional.normalisation import batch_norm_with_statistics as batch_norm_with_statistics
 from rosin.functional.normalisation import group_norm as group_norm
@@ -140,6 +145,11 @@ from rosin.functional.softmax_family import glu as glu
 from rosin.functional.softmax_family import logsoftmax as logsoftmax
 from rosin.functional.softmax_family import logsumexp as logsumexp
 from rosin.functional.softmax_family import softmax as softmax
+from rosin.functional.spectral import hamming_window as hamming_window
+from rosin.functional.spectral import hann_window as hann_window
+from rosin.functional.spectral import istft as istft
+from rosin.functional.spectral import spectrogram as spectrogram
+from rosin.functional.spectral import stft as stft
 from rosin.functional.stochastic import alpha_dropout as alpha_dropout
 from rosin.functional.stochastic import drop_block as drop_block
 from rosin.functional.stochastic import drop_path as drop_path

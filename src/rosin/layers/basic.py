@@ -78,9 +78,12 @@ class Dense(Module):
     def __call__(self, x: Array) -> Array:
         """Map `(..., in_size)` to `(..., out_size)`."""
         x = as_input(x, self.weight, subject=self)
-        expect_last_axis(x, self.weight.shape[0], subject=self)
-        y = x @ self.weight
-        return self.activation(y if self.bias is None else y + self.bias)
+        in_size, out_size = self.weight.shape
+        expect_last_axis(x, in_size, subject=self)
+        # As one matrix: on a CPU a step through more axes takes about a fifth longer.
+        y = (x.reshape(-1, in_size) if x.ndim > 2 else x) @ self.weight
+        y = y if self.bias is None else y + self.bias
+        return self.activation(y.reshape(*x.shape[:-1], out_size) if x.ndim > 2 else y)
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the arguments that build this layer."""
