@@ -120,6 +120,7 @@ PUBLIC = {
     ),
     "rosin.layers.regularise": ("AlphaDropout", "DropBlock", "Dropout"),
     "rosin.layers.reparametrise": ("SpectralNorm", "WeightNorm", "remove_weight_norms"),
+    "rosin.layers.resample": ("Pad", "PixelShuffle", "PixelUnshuffle", "Upsample"),
     "rosin.layers.residual": ("DropPath", "LayerScale"),
     "rosin.layers.running_norm": ("BatchNorm", "InstanceNorm"),
     "rosin.layers.recurrent": ("GRU", "LSTM", "RNN", "GRUv3"),

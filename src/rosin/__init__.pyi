@@ -149,6 +149,10 @@ from rosin.layers.regularise import Dropout as Dropout
 from rosin.layers.reparametrise import SpectralNorm as SpectralNorm
 from rosin.layers.reparametrise import WeightNorm as WeightNorm
 from rosin.layers.reparametrise import remove_weight_norms as remove_weight_norms
+from rosin.layers.resample import Pad as Pad
+from rosin.layers.resample import PixelShuffle as PixelShuffle
+from rosin.layers.resample import PixelUnshuffle as PixelUnshuffle
+from rosin.layers.resample import Upsample as Upsample
 from rosin.layers.residual import DropPath as DropPath
 from rosin.layers.residual import LayerScale as LayerScale
 from rosin.layers.running_norm import BatchNorm as BatchNorm

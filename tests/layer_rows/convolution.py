@@ -27,4 +27,34 @@ ROWS = {
         shapes=((1, 3, 4, 5, 1),),
         refused=((1, 3, 4, 1),),
     ),
+    "ConvTranspose 1-D": Row(
+        build=lambda: rs.ConvTranspose((3,), 2, 5, rs.tanh, stride=2, pad="same", key=KEY),
+        shapes=((2, 5, 2),),
+        refused=((5, 2), (2, 5, 3), (2, 0, 2)),
+    ),
+    "ConvTranspose 2-D, groups": Row(
+        build=lambda: rs.ConvTranspose(
+            (3, 2),
+            4,
+            6,
+            stride=(2, 3),
+            pad=((1, 0), (0, 1)),
+            output_padding=(1, 2),
+            dilation=(1, 2),
+            groups=2,
+            key=KEY,
+        ),
+        shapes=((2, 3, 2, 4),),
+        refused=((3, 2, 4), (2, 3, 2, 2)),
+    ),
+    "DepthwiseConv": Row(
+        build=lambda: rs.DepthwiseConv((3, 2), 3, stride=(1, 2), pad="same", key=KEY),
+        shapes=((2, 5, 4, 3),),
+        refused=((5, 4, 3), (2, 5, 4, 6)),
+    ),
+    "DepthwiseConv with a multiplier": Row(
+        build=lambda: rs.DepthwiseConv((3,), 3, rs.tanh, multiplier=2, bias=False, key=KEY),
+        shapes=((2, 5, 3),),
+        refused=((2, 5, 6), (2, 2, 3)),
+    ),
 }

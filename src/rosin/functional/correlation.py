@@ -17,7 +17,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from rosin.core.types import Array
 from rosin.functional.numerics import at_least_float32
-from rosin.functional.windows import Pairs, count_steps, padded_with, reach_of, tap
+from rosin.functional.windows import Pairs, around_space, count_steps, padded_with, reach_of, tap
 
 _Steps = tuple[int, ...]
 
@@ -31,7 +31,7 @@ def correlate(
     """Convolve `(batch, *space, in)` with `(*kernel, in / groups, out)`, unflipped."""
     taps = math.prod(weight.shape[:-2])
     if taps == groups == 1:
-        return _product(padded_with(x, pads, 0.0), weight, stride)
+        return _product(padded_with(x, around_space(x, pads), 0.0), weight, stride)
     if groups == 1 or taps > _MOST_TAPS:
         return _correlated(x, weight, stride, pads, dilation, groups)
     if weight.shape[-2] == 1:
@@ -69,7 +69,7 @@ def _seen(
     x: Array, kernel: _Steps, stride: _Steps, pads: Pairs, dilation: _Steps
 ) -> list[tuple[_Steps, Array]]:
     """List the taps of a kernel, each with what it sees at all places."""
-    x = padded_with(x, pads, 0.0)
+    x = padded_with(x, around_space(x, pads), 0.0)
     counts = count_steps(x.shape[1 : 1 + len(kernel)], reach_of(kernel, dilation), stride)
     places = itertools.product(*map(range, kernel))
     return [

@@ -21,18 +21,19 @@ from rosin.core.validation import expect_between, expect_floating, refuse
 from rosin.errors import RangeError, shown
 from rosin.functional.numerics import at_least_float32, real_array
 from rosin.functional.windows import (
+    MOST_SLICES,
     Padding,
     Pairs,
+    around_space,
     expand_pad,
     expand_sizes,
     expect_space,
     fitted_pad,
     padded_with,
+    slices_along,
     space_of,
+    windows_along,
 )
-
-# Longer windows are left to XLA's window reduction: slices would take long to compile.
-_MOST_SLICES = 32
 
 
 def max_pool(
@@ -75,10 +76,10 @@ def max_pool(
     """
     x = real_array(x, subject=subject)
     size, step, pairs = _geometry(x, window, stride, pad, subject=subject)
-    most = padded_with(x, pairs, -jnp.inf)
+    most = padded_with(x, around_space(x, pairs), -jnp.inf)
     for axis in _axes(size, step):
-        if size[axis] <= _MOST_SLICES:
-            most = greatest(_slices(most, axis + 1, size[axis], step[axis]))
+        if size[axis] <= MOST_SLICES:
+            most = greatest(slices_along(most, axis + 1, size[axis], step[axis]))
         else:
             most = _reduced(most, axis + 1, size[axis], step[axis], lax.max, -jnp.inf)
     return most
@@ -126,10 +127,12 @@ def mean_pool(
     expect_floating(x, subject=subject)
     x = jnp.asarray(x)
     size, step, pairs = _geometry(x, window, stride, pad, subject=subject)
-    total = padded_with(x.astype(at_least_float32(x)), pairs, 0.0)
+    total = padded_with(x.astype(at_least_float32(x)), around_space(x, pairs), 0.0)
     for axis in _axes(size, step):
-        if size[axis] <= _MOST_SLICES:
-            total = functools.reduce(operator.add, _slices(total, axis + 1, size[axis], step[axis]))
+        if size[axis] <= MOST_SLICES:
+            total = functools.reduce(
+                operator.add, slices_along(total, axis + 1, size[axis], step[axis])
+            )
         else:
             total = _reduced(total, axis + 1, size[axis], step[axis], lax.add, 0.0)
     if count_padding:
@@ -183,9 +186,9 @@ def lp_pool(
     expect_between(1, math.inf, subject=subject, include_high=False, p=p)
     size, step, pairs = _geometry(x, window, stride, pad, subject=subject)
     # A norm over several axes is the norm of the norms along one of them.
-    y = jnp.abs(padded_with(x.astype(at_least_float32(x)), pairs, 0.0))
+    y = jnp.abs(padded_with(x.astype(at_least_float32(x)), around_space(x, pairs), 0.0))
     for axis in _axes(size, step):
-        y = _norm(_windows(y, axis + 1, size[axis], step[axis]), axis + 2, float(p))
+        y = _norm(windows_along(y, axis + 1, size[axis], step[axis]), axis + 2, float(p))
     return y.astype(x.dtype)
 
 
@@ -216,12 +219,6 @@ def _geometry(
 def _axes(size: tuple[int, ...], stride: tuple[int, ...]) -> list[int]:
     """List the spatial axes along which a pool does something, the last one first."""
     return [a for a in reversed(range(len(size))) if (size[a], stride[a]) != (1, 1)]
-
-
-def _slices(x: Array, axis: int, size: int, stride: int) -> list[Array]:
-    """Cut the first, the second, … element of all windows along an axis."""
-    steps = (x.shape[axis] - size) // stride
-    return [lax.slice_in_dim(x, k, k + steps * stride + 1, stride, axis) for k in range(size)]
 
 
 def _reduced(
@@ -256,15 +253,6 @@ def _greatest_tangent(parts: list[Array], y: Array, tangents: list[Array]) -> Ar
         dy = dy + jnp.where(wins, tangent, 0)
         free = free & ~wins
     return dy
-
-
-def _windows(x: Array, axis: int, size: int, stride: int) -> Array:
-    """Lay the windows along an axis out on a new axis behind it."""
-    if size <= _MOST_SLICES:
-        return jnp.stack(_slices(x, axis, size, stride), axis + 1)
-    count = (x.shape[axis] - size) // stride + 1
-    places = np.arange(count)[:, None] * stride + np.arange(size)
-    return jnp.take(x, places, axis, mode="clip")  # no place is outside
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))

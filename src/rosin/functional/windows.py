@@ -3,7 +3,9 @@
 
 from typing import Any, Literal, TypeAlias
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from rosin.core.types import Array
@@ -18,6 +20,9 @@ Widths: TypeAlias = int | tuple[int, ...] | Pairs
 
 Padding: TypeAlias = Widths | Literal["same"]
 """Padding as a caller may state it."""
+
+MOST_SLICES = 32
+"""Windows that are longer are not cut into slices, which would take long to compile."""
 
 _SPACE = {
     1: ("length",),
@@ -58,8 +63,7 @@ def expand_pad(pad: Any, rank: int, *, subject: object) -> Pairs | Literal["same
     """Give every spatial axis its padding before and after, or `"same"`.
 
     Args:
-        pad: A whole number for all sides, a tuple with one for each axis, a tuple with a
-            (low, high) pair for each axis, or `"same"`.
+        pad: As for `expand_widths`, or `"same"`.
         rank: The number of spatial axes.
         subject: What complains in the message.
 
@@ -68,6 +72,22 @@ def expand_pad(pad: Any, rank: int, *, subject: object) -> Pairs | Literal["same
     """
     if isinstance(pad, str) and pad == "same":
         return "same"
+    return expand_widths(pad, rank, subject=subject, word="'same'")
+
+
+def expand_widths(pad: Any, rank: int, *, subject: object, word: str = "") -> Pairs:
+    """Give every axis its padding before and after.
+
+    Args:
+        pad: A whole number for all sides, a tuple with one for each axis, or a tuple with
+            a (low, high) pair for each axis.
+        rank: The number of axes.
+        subject: What complains in the message.
+        word: What the caller takes in place of numbers.
+
+    Raises:
+        RangeError: `pad` is none of these.
+    """
     sides: tuple[Any, ...] = pad if isinstance(pad, tuple) else (pad,) * rank
     pairs: list[tuple[Any, ...]] = [
         side if isinstance(side, tuple) else (side, side) for side in sides
@@ -78,16 +98,17 @@ def expand_pad(pad: Any, rank: int, *, subject: object) -> Pairs | Literal["same
         refuse(
             RangeError,
             subject=subject,
-            expected="pad to be 'same', a whole number of at least 0, or a tuple of "
-            f"{rank} such numbers or (low, high) pairs",
+            expected=f"pad to be {word}{', ' * bool(word)}a whole number of at least 0, or a "
+            f"tuple of {rank} such numbers or (low, high) pairs",
             got=shown(pad),
-            fix="pass pad=0, pad='same', or a tuple with one entry for each spatial axis",
+            fix=f"pass pad=0, {f'pad={word}, ' * bool(word)}or a tuple with one entry for "
+            "each spatial axis",
         )
     return tuple((int(low), int(high)) for low, high in pairs)
 
 
 def fitted_pad(
-    x: Array,
+    x: Array | jax.ShapeDtypeStruct,
     pad: Pairs | Literal["same"],
     reach: tuple[int, ...],
     stride: tuple[int, ...],
@@ -149,9 +170,33 @@ def tap(x: Array, at: tuple[int, ...], stride: tuple[int, ...], counts: tuple[in
 
 
 def padded_with(x: Array, pairs: Pairs, value: float) -> Array:
-    """Put one value around the spatial axes."""
-    edges = ((0, 0), *pairs, *((0, 0) for _ in range(x.ndim - 1 - len(pairs))))
-    return lax.pad(x, jnp.asarray(value, x.dtype), [(low, high, 0) for low, high in edges])
+    """Put one value around all axes, for each of which there is a pair."""
+    edges = [(low, high, 0) for low, high in pairs]
+    return lax.pad(x, jnp.asarray(value, x.dtype), edges)
+
+
+def around_space(x: Array, pairs: Pairs) -> Pairs:
+    """Give the axes that are not spatial their padding of 0."""
+    return ((0, 0), *pairs, *((0, 0) for _ in range(x.ndim - 1 - len(pairs))))
+
+
+def windows_along(x: Array, axis: int, size: int, stride: int, dilation: int = 1) -> Array:
+    """Lay the windows along an axis out on a new axis behind it."""
+    count = (x.shape[axis] - (size - 1) * dilation - 1) // stride + 1
+    if size == stride and dilation == 1:
+        whole = lax.slice_in_dim(x, 0, count * size, axis=axis)
+        return whole.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+    if size <= MOST_SLICES:
+        return jnp.stack(slices_along(x, axis, size, stride, dilation), axis + 1)
+    places = np.arange(count)[:, None] * stride + np.arange(size) * dilation
+    return jnp.take(x, places, axis, mode="clip")  # no place is outside
+
+
+def slices_along(x: Array, axis: int, size: int, stride: int, dilation: int = 1) -> list[Array]:
+    """Cut the first, the second, … element of all windows along an axis."""
+    last = (x.shape[axis] - (size - 1) * dilation - 1) // stride * stride
+    starts = range(0, size * dilation, dilation)
+    return [lax.slice_in_dim(x, k, k + last + 1, stride, axis) for k in starts]
 
 
 def expect_space(x: Array, rank: int, *, subject: object) -> None:

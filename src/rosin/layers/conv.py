@@ -4,8 +4,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import jax.numpy as jnp
-
 from rosin.core.module import Module
 from rosin.core.random import resolve_key
 from rosin.core.types import Activation, Array, Initialiser, Key, Static
@@ -25,7 +23,7 @@ from rosin.functional.convolution import (
 )
 from rosin.functional.initialisers import glorot_uniform
 from rosin.functional.windows import Padding, expand_pad, expand_sizes, expect_space
-from rosin.layers.inputs import as_input, made_by
+from rosin.layers.inputs import as_input, made_bias, made_by
 
 
 class Conv(Module):
@@ -63,6 +61,7 @@ class Conv(Module):
 
     Examples:
         >>> import jax
+        >>> import jax.numpy as jnp
         >>> layer = Conv((3, 3), 1, 8, pad="same", key=jax.random.key(0))
         >>> layer(jnp.ones((2, 28, 28, 1))).shape
         (2, 28, 28, 8)
@@ -105,7 +104,7 @@ class Conv(Module):
         self.groups = groups
         shape = (*kernel, in_channels // groups, out_channels)
         self.weight = made_by(init, resolve_key(key, subject="Conv"), shape)
-        self.bias = jnp.zeros(out_channels, self.weight.dtype) if bias else None
+        self.bias = made_bias(bias, self.weight, (out_channels,), subject="Conv")
         self.activation = activation
 
     def __call__(self, x: Array) -> Array:
@@ -173,6 +172,7 @@ class ConvTranspose(Module):
 
     Examples:
         >>> import jax
+        >>> import jax.numpy as jnp
         >>> layer = ConvTranspose((4, 4), 8, 3, stride=2, pad="same", key=jax.random.key(0))
         >>> layer(jnp.ones((2, 14, 14, 8))).shape
         (2, 28, 28, 3)
@@ -222,7 +222,7 @@ class ConvTranspose(Module):
         self.groups = groups
         shape = (*kernel, out_channels // groups, in_channels)
         self.weight = made_by(init, resolve_key(key, subject=subject), shape)
-        self.bias = jnp.zeros(out_channels, self.weight.dtype) if bias else None
+        self.bias = made_bias(bias, self.weight, (out_channels,), subject=subject)
         self.activation = activation
 
     def __call__(self, x: Array) -> Array:
@@ -290,6 +290,7 @@ class DepthwiseConv(Module):
 
     Examples:
         >>> import jax
+        >>> import jax.numpy as jnp
         >>> layer = DepthwiseConv((3, 3), 8, multiplier=2, key=jax.random.key(0))
         >>> layer(jnp.ones((2, 28, 28, 8))).shape
         (2, 26, 26, 16)
@@ -331,7 +332,7 @@ class DepthwiseConv(Module):
         self.multiplier = multiplier
         shape = (*kernel, 1, channels * multiplier)
         self.weight = made_by(init, resolve_key(key, subject=subject), shape)
-        self.bias = jnp.zeros(channels * multiplier, self.weight.dtype) if bias else None
+        self.bias = made_bias(bias, self.weight, (channels * multiplier,), subject=subject)
         self.activation = activation
 
     def __call__(self, x: Array) -> Array:
