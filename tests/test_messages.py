@@ -107,6 +107,14 @@ CASES = {
     "a dropout above one": lambda: rs.Dropout(1.7, key=KEY),
     "a size of zero": lambda: rs.Dense(0, 2, key=KEY),
     "a size that is not whole": lambda: rs.Dense(2.5, 2, key=KEY),
+    "a kernel without its axes": lambda: rs.Conv(3, 1, 8, key=KEY),
+    "an output padding of a whole stride": lambda: rs.ConvTranspose(
+        (3, 3), 8, 1, stride=2, output_padding=2, key=KEY
+    ),
+    "a scale and a size": lambda: rs.Upsample(scale=2, size=32),
+    "a reflection wider than the image": lambda: rs.Chain(rs.Pad(4, mode="reflect"))(
+        np.ones((1, 4, 9, 1), "f4")
+    ),
     "groups that do not divide": lambda: rs.Conv((3,), 3, 4, groups=2, key=KEY),
     "a key that is no key": lambda: rs.Dense(2, 3, key=0),
     "a layer class in place of a layer": lambda: rs.Chain(rs.Dense),

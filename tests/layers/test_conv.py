@@ -88,3 +88,87 @@ def test_pools_print_and_check_their_window(layer):
     for window in [(), (0, 2), 2]:
         with pytest.raises(rs.RangeError):
             layer(window)
+
+
+def test_a_layer_shows_its_multiply_adds_however_it_computes():
+    x = (2, 7, 6, 4)
+    for layer, taps in [
+        (rs.Conv((3, 2), 4, 8, key=KEY), 6 * 4),
+        (rs.Conv((1, 1), 4, 8, key=KEY), 4),
+        (rs.Conv((3, 2), 4, 8, groups=2, key=KEY), 6 * 2),
+        (rs.DepthwiseConv((3, 2), 4, multiplier=2, key=KEY), 6),
+    ]:
+        outputs = np.prod(rs.outputsize(layer, x))
+        assert rs.summary(layer, x).total.multiply_adds == outputs * taps
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pad", "expected"), [((3, 3), 1, (2, 11, 9, 4)), ((4, 4), "same", (2, 12, 10, 4))]
+)
+def test_transposing_turns_the_sizes_of_a_strided_conv_back(kernel, pad, expected):
+    layer = rs.ConvTranspose(kernel, 2, 4, stride=2, pad=pad, key=KEY)
+    assert rs.outputsize(layer, (2, 6, 5, 2)) == expected
+
+
+def test_flux_s_sizes_of_same_pads():
+    # Flux.jl test/layers/conv.jl: at stride 3 the size is divided and rounded up, and
+    # multiplied by a transposed convolution.
+    for kernel in [(1, 1), (2, 2), (3, 3), (4, 5)]:
+        strided = rs.Conv(kernel, 1, 2, stride=3, pad="same", key=KEY)
+        assert rs.outputsize(strided, (1, 28, 28, 1)) == (1, 10, 10, 2)
+        back = rs.ConvTranspose(kernel, 1, 2, stride=3, pad="same", key=KEY)
+        assert rs.outputsize(back, (1, 10, 10, 1)) == (1, 30, 30, 2)
+        pool = rs.MaxPool(kernel, pad="same")
+        rounded = tuple(-(-28 // k) for k in kernel)
+        assert rs.outputsize(pool, (1, 28, 28, 1)) == (1, *rounded, 1)
+
+
+def test_flux_s_output_padding_adds_exactly():
+    plain = rs.ConvTranspose((3, 3), 1, 1, stride=3, key=KEY)
+    longer = rs.ConvTranspose((3, 3), 1, 1, stride=3, output_padding=(1, 2), key=KEY)
+    assert rs.outputsize(plain, (1, 5, 5, 1)) == (1, 15, 15, 1)
+    assert rs.outputsize(longer, (1, 5, 5, 1)) == (1, 16, 17, 1)
+    longer = longer.replace(weight=plain.weight)
+    x = np.random.default_rng(0).normal(size=(1, 5, 5, 1)).astype(np.float32)
+    np.testing.assert_array_equal(longer(x)[:, :15, :15], plain(x))
+
+
+def test_an_output_padding_that_is_out_of_range_is_refused_when_the_layer_is_built():
+    for options in ({"output_padding": 1}, {"stride": 2, "output_padding": 1, "pad": "same"}):
+        with pytest.raises(rs.RangeError) as caught:
+            rs.ConvTranspose((3,), 1, 1, key=KEY, **options)
+        assert caught.value.subject == "ConvTranspose"
+
+
+def test_a_depthwise_kernel_sees_its_own_channel_only():
+    layer = rs.DepthwiseConv((3,), 3, multiplier=2, key=KEY)
+    x = np.zeros((1, 5, 3), np.float32)
+    x[0, 2, 1] = 1
+    y = layer(x)
+    assert layer.weight.shape == (3, 1, 6)
+    np.testing.assert_array_equal(np.flatnonzero(np.abs(y).max((0, 1))), [2, 3])
+    with pytest.raises(rs.RangeError):
+        rs.DepthwiseConv((3,), 3, multiplier=0, key=KEY)
+    with pytest.raises(rs.ShapeError) as caught:
+        layer(x[..., :2])
+    assert "channels=2" in caught.value.fix
+
+
+def test_flux_s_adaptive_pools_are_plain_pools_where_sizes_divide():
+    x = np.random.default_rng(0).normal(size=(2, 10, 6, 3)).astype(np.float32)
+    for adaptive, plain in [
+        (rs.AdaptiveMaxPool, rs.MaxPool),
+        (rs.AdaptiveMeanPool, rs.MeanPool),
+    ]:
+        got = adaptive((5, 2))(x)
+        np.testing.assert_allclose(got, plain((2, 3))(x), atol=1e-6)
+        assert repr(adaptive((5, 2))) == f"{adaptive.__name__}((5, 2))"
+        with pytest.raises(rs.RangeError) as caught:
+            adaptive(7)
+        assert caught.value.fix == "pass size=(7, 7) for two spatial axes"
+
+
+def test_lp_pools_print_and_check_their_exponent():
+    assert repr(rs.LpPool(2, (2, 2), stride=1)) == "LpPool(2.0, (2, 2), stride=(1, 1))"
+    with pytest.raises(rs.RangeError):
+        rs.LpPool(0.5, (2, 2))

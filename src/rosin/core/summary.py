@@ -270,6 +270,8 @@ def _multiply_adds(equation: Any) -> int:
         numbers = equation.params["dimension_numbers"]
         kernel = equation.invars[1].aval.shape
         return math.prod(output) * math.prod(kernel) // kernel[numbers.rhs_spec[0]]
+    if equation.params.get("name") == "convolve_each_channel":  # a sum over the taps
+        return math.prod(output) * math.prod(equation.invars[1].aval.shape[:-1])
     return 0
 
 

@@ -35,7 +35,7 @@ def correlate(
     if groups == 1 or taps > _MOST_TAPS:
         return _correlated(x, weight, stride, pads, dilation, groups)
     if weight.shape[-2] == 1:
-        return _each_channel(x, weight, stride, pads, dilation)
+        return convolve_each_channel(x, weight, stride, pads, dilation)
     return _grouped(x, weight, stride, pads, dilation, groups)
 
 
@@ -78,7 +78,11 @@ def _seen(
     ]
 
 
-def _each_channel(x: Array, weight: Array, stride: _Steps, pads: Pairs, dilation: _Steps) -> Array:
+# Compiled under this name, by which `rosin.core.summary` knows what it multiplies.
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def convolve_each_channel(
+    x: Array, weight: Array, stride: _Steps, pads: Pairs, dilation: _Steps
+) -> Array:
     """Convolve each channel alone, as a sum over the taps: up to 70 times faster on a CPU."""
     *kernel, _, outgoing = weight.shape
     wide = at_least_float32(x)

@@ -11,7 +11,14 @@ from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import expect_between, refuse
 from rosin.errors import RangeError, ShapeError, shown
 from rosin.functional.numerics import expand_axes
-from rosin.functional.windows import Pairs, Widths, expand_widths, padded_with, space_of
+from rosin.functional.windows import (
+    Pairs,
+    Widths,
+    expand_widths,
+    expect_space,
+    padded_with,
+    space_of,
+)
 
 
 def pad_constant(
@@ -270,7 +277,9 @@ def _given(
     """Take the array and a pair of widths for each of its axes."""
     x = jnp.asarray(x)
     if axes is None:
-        chosen = tuple(range(1, space_of(x, subject=subject) + 1))
+        rank = len(pad) if isinstance(pad, tuple) else space_of(x, subject=subject)
+        expect_space(x, max(rank, 1), subject=subject)
+        chosen = tuple(range(1, x.ndim - 1))
     else:
         chosen = expand_axes(axes, x.ndim, subject=subject)
     pairs = expand_widths(pad, len(chosen), subject=subject)
