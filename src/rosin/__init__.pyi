@@ -110,6 +110,8 @@ from rosin.functional.softmax_family import logsoftmax as logsoftmax
 from rosin.functional.softmax_family import logsumexp as logsumexp
 from rosin.functional.softmax_family import softmax as softmax
 from rosin.functional.vectors import cosine_similarity as cosine_similarity
+from rosin.layers.attention import KeyValueCache as KeyValueCache
+from rosin.layers.attention import MultiHeadAttention as MultiHeadAttention
 from rosin.layers.basic import Bilinear as Bilinear
 from rosin.layers.basic import Dense as Dense
 from rosin.layers.basic import Scale as Scale
@@ -139,6 +141,9 @@ from rosin.layers.pool import GlobalMeanPool as GlobalMeanPool
 from rosin.layers.pool import LpPool as LpPool
 from rosin.layers.pool import MaxPool as MaxPool
 from rosin.layers.pool import MeanPool as MeanPool
+from rosin.layers.positions import LearnedPositions as LearnedPositions
+from rosin.layers.positions import RotaryPositions as RotaryPositions
+from rosin.layers.positions import SinusoidalPositions as SinusoidalPositions
 from rosin.layers.recurrent import GRU as GRU
 from rosin.layers.recurrent import LSTM as LSTM
 from rosin.layers.recurrent import RNN as RNN
@@ -159,6 +164,12 @@ from rosin.layers.running_norm import BatchNorm as BatchNorm
 from rosin.layers.running_norm import InstanceNorm as InstanceNorm
 from rosin.layers.sequence import Bidirectional as Bidirectional
 from rosin.layers.sequence import Recurrence as Recurrence
+from rosin.layers.tokens import ClassToken as ClassToken
+from rosin.layers.tokens import PatchEmbedding as PatchEmbedding
+from rosin.layers.transformer import TransformerDecoderBlock as TransformerDecoderBlock
+from rosin.layers.transformer import TransformerEncoderBlock as TransformerEncoderBlock
+from rosin.layers.transformer_stack import TransformerDecoder as TransformerDecoder
+from rosin.layers.transformer_stack import TransformerEncoder as TransformerEncoder
 from rosin.limits import Limits as Limits
 from rosin.optimisers.rules import Adam as Adam
 from rosin.optimisers.rules import AdamW as AdamW

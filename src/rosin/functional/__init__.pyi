@@ -20,6 +20,7 @@ from rosin.functional import numerics as numerics
 from rosin.functional import padding as padding
 from rosin.functional import patches as patches
 from rosin.functional import pooling as pooling
+from rosin.functional import positions as positions
 from rosin.functional import products as products
 from rosin.functional import recurrence as recurrence
 from rosin.functional import resampling as resampling
@@ -141,6 +142,9 @@ from rosin.functional.patches import unfold as unfold
 from rosin.functional.pooling import lp_pool as lp_pool
 from rosin.functional.pooling import max_pool as max_pool
 from rosin.functional.pooling import mean_pool as mean_pool
+from rosin.functional.positions import alibi_bias as alibi_bias
+from rosin.functional.positions import rotate as rotate
+from rosin.functional.positions import sinusoids as sinusoids
 from rosin.functional.products import batched_adjoint as batched_adjoint
 from rosin.functional.products import batched_product as batched_product
 from rosin.functional.products import batched_transpose as batched_transpose
