@@ -182,20 +182,15 @@ def _(axes: Axes, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
 
 
 def _softmax_tangent(p: Array, dx: Array, axes: Axes) -> Array:
-    """Multiply by the Jacobian `diag(p) - p p^T`, in a form that transposing keeps exact.
+    """Multiply by `diag(p) - p p^T`, in a form whose transpose keeps its digits too.
 
-    Both ends leave out an entry above one half, the only one where digits would cancel.
+    An entry above one half, the only one where digits would cancel, is what the others
+    are measured from, and takes what they sum to.
     """
     major = p > 0.5
-    rest = _without(major, dx, axes)
-    flow = jnp.where(major, 0, p * (rest - jnp.sum(p * rest, axes, keepdims=True)))
-    return flow - jnp.where(major, jnp.sum(flow, axes, keepdims=True), 0)
-
-
-def _without(major: Array, dx: Array, axes: Axes) -> Array:
-    """Measure a tangent from that of the major entry, which becomes an exact zero."""
     base = jnp.sum(jnp.where(major, dx, 0), axes, keepdims=True)
-    return jnp.where(major, 0, dx - base)
+    flow = jnp.where(major, 0, p) * (dx - base)
+    return flow - p * jnp.sum(flow, axes, keepdims=True)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -210,7 +205,9 @@ def logsoftmax_rows(x: Array, axes: Axes = (-1,)) -> Array:
 def _(axes: Axes, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
     p = softmax_rows(x, axes)
-    rest = _without(p > 0.5, dx, axes)
+    major = p > 0.5  # as in `_softmax_tangent`
+    base = jnp.sum(jnp.where(major, dx, 0), axes, keepdims=True)
+    rest = jnp.where(major, 0, dx - base)
     dy = rest - jnp.sum(p * rest, axes, keepdims=True)
     empty = jnp.sum(p, axes, keepdims=True) == 0
     return logsoftmax_rows(x, axes), jnp.where(empty, 0, dy)

@@ -210,7 +210,7 @@ class MultiHeadAttention(Module):
             subject=self,
         )
         y, *scores = attended if return_scores else (attended,)
-        y = self.out(y.reshape(*y.shape[:2], -1))
+        y = self.out(_joined(y))
         return (y, *scores) if return_scores else y
 
     def empty_cache(self, batch: int, length: int) -> KeyValueCache:
@@ -264,7 +264,7 @@ class MultiHeadAttention(Module):
         mask = make_causal_mask(x.shape[1], cache.length, offset=cache.position)
         cache = cache.appended(keys, values)
         y = dot_product_attention(queries, cache.keys, cache.values, mask=mask, subject=self)
-        y = self.out(y.reshape(*y.shape[:2], -1))
+        y = self.out(_joined(y))
         return jnp.where(cache.position <= cache.length, y, jnp.nan), cache
 
     def _projected(self, q: Array, k: Array, v: Array, offset: Any) -> tuple[Array, Array, Array]:
@@ -325,6 +325,10 @@ class MultiHeadAttention(Module):
 
 def _in_heads(x: Array, heads: int) -> Array:
     return x.reshape(*x.shape[:2], heads, x.shape[2] // heads)
+
+
+def _joined(y: Array) -> Array:
+    return y.reshape(*y.shape[:2], y.shape[2] * y.shape[3])
 
 
 def _expect_three(sizes: tuple[int, ...]) -> tuple[int, int, int]:

@@ -104,7 +104,8 @@ class PatchEmbedding(Module):
         outer, inner = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
         x = x.transpose(0, *outer, *inner, 2 * rank + 1)
         count = math.prod(size // part for size, part in pairs)
-        y = x.reshape(x.shape[0], count, -1) @ self.weight.reshape(-1, features)
+        width = math.prod(patch) * channels
+        y = x.reshape(x.shape[0], count, width) @ self.weight.reshape(width, features)
         return y if self.bias is None else y + self.bias
 
     def __rich_repr__(self) -> Iterator[Any]:
