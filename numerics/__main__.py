@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 from benchmarks.paired import machine
-from numerics import activations, norms
+from numerics import activations, norms, softmax
 
 SECTIONS = {
     "activations": activations.section,
     "norms": norms.section,
+    "softmax": softmax.section,
 }
 PAGE = Path(__file__).parent.parent / "docs" / "numerics.md"
 INTRODUCTION = """# Numerics

@@ -61,6 +61,11 @@ def mean(model, x):
     return model(x).mean()
 
 
+def decode(tokens, **options):
+    layer = rs.MultiHeadAttention(4, heads=2, key=KEY, **{"causal": True, **options})
+    return layer.decode(np.ones((1, tokens, 4), "f4"), layer.empty_cache(1, 4))
+
+
 CASES = {
     "a wrong width": lambda: rs.Chain(dense(4, 4), dense(5, 1))(X),
     "a wrong width under jit": lambda: jax.jit(rs.Chain(dense(4, 4), rs.Chain(dense(5, 1))))(X),
@@ -117,6 +122,13 @@ CASES = {
     ),
     "groups that do not divide": lambda: rs.Conv((3,), 3, 4, groups=2, key=KEY),
     "a key that is no key": lambda: rs.Dense(2, 3, key=0),
+    "heads that do not divide": lambda: rs.MultiHeadAttention(10, heads=4, key=KEY),
+    "a mask of examples and keys": lambda: rs.MultiHeadAttention(4, heads=2, key=KEY)(
+        np.ones((2, 3, 4), "f4"), mask=np.ones((2, 3, 3), bool)
+    ),
+    "a mask of numbers": lambda: rs.softmax(X, mask=X),
+    "a cache that is full": lambda: decode(5),
+    "decoding without causality": lambda: decode(1, causal=False),
     "a layer class in place of a layer": lambda: rs.Chain(rs.Dense),
     "a list of layers": lambda: rs.Chain([dense(2, 3), dense(3, 2)]),
     "one value per channel": lambda: rs.gradient(mean, rs.Chain(rs.BatchNorm(4)), X[:1]),

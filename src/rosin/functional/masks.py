@@ -15,6 +15,12 @@ from rosin.core.types import Array
 from rosin.core.validation import expect_at_least, expect_integer, expect_rank, refuse
 from rosin.errors import DtypeError, ShapeError, shown
 
+# What to do about a mask, or a bias, of so many axes.
+_AXES_TO_ADD = {
+    1: "add an axis for the queries, {0}[None]",
+    3: "add the axis of the heads, {0}[:, None]",
+}
+
 
 def make_causal_mask(time: int, key_time: int | None = None, *, offset: Any = 0) -> Array:
     """Let each query see the keys up to its own place.
@@ -158,7 +164,7 @@ def four_axes(a: Array, *, subject: object, name: str = "mask") -> Array:
             subject=subject,
             expected=f"{name} of shape (time, key_time) or (batch, heads, time, key_time)",
             got=shown(a),
-            fix=f"name all axes: {name}[:, None, None, :] holds one row of keys for each example",
+            fix=_AXES_TO_ADD.get(a.ndim, "give it two axes, or four").format(name),
         )
     return a if a.ndim == 4 else a[None, None]
 
@@ -196,5 +202,5 @@ def _expect_boolean(mask: Array, *, subject: object) -> None:
             subject=subject,
             expected="mask of booleans, True for what is kept",
             got=shown(mask),
-            fix="compare to make one, for example mask != 0; add scores with bias=",
+            fix="compare to make one, for example mask > 0; what is to be added goes into bias=",
         )
