@@ -131,6 +131,12 @@ def test_no_gradient_flows_into_the_running_statistics():
     assert grads.running_mean is None
     assert grads.running_variance is None
 
+    def moved(x):
+        after = trained(rs.BatchNorm(4), x)[1]
+        return after.running_mean.sum() + after.running_variance.sum()
+
+    assert not jax.grad(moved)(jnp.asarray(X)).any()
+
 
 def test_half_precision_keeps_statistics_in_float32():
     norm = rs.bf16(rs.BatchNorm(4))
