@@ -257,6 +257,8 @@ def test_identity_makes_layers_that_hand_their_input_on():
     for kernel in [(1, 1), (3, 3), (2, 4), (5, 2)]:
         conv = rs.Conv(kernel, 3, 3, pad="same", init=init, key=KEY)
         np.testing.assert_array_equal(conv(x), x)
+    back = rs.ConvTranspose((3, 3), 3, 3, pad="same", init=init, key=KEY)
+    np.testing.assert_array_equal(back(x), x)
     wider = rs.Dense(3, 5, init=init, key=KEY)(x)
     np.testing.assert_array_equal(wider, np.pad(x, [(0, 0)] * 3 + [(0, 2)]))
     narrower = rs.Dense(3, 2, init=functools.partial(init, gain=2.0), key=KEY)(x)

@@ -55,6 +55,17 @@ FILLED = {
     "in one's own layer": (lambda n: rs.Chain(Block(n, 2)), 5, [(2, 5)]),
     "under remat": (lambda n: rs.remat(rs.Dense(n, 3)), 5, [(2, 5)]),
     "under vmap": (lambda n: rs.vmap(rs.Dense(n, 3)), 5, [(2, 5)]),
+    "GroupNorm": (lambda n: rs.GroupNorm(n, 2), 6, [(2, 4, 6)]),
+    "ConvTranspose": (lambda n: rs.ConvTranspose((2, 2), n, n // 2), 6, [(1, 3, 3, 6)]),
+    "LSTM": (lambda n: rs.LSTM(n, 4), 5, [(2, 3, 5)]),
+    "a cell": (lambda n: rs.Recurrence(rs.GRUCell(n, 4)), 5, [(2, 3, 5)]),
+    "two cells": (
+        lambda n: rs.Bidirectional(rs.RNNCell(n, 4), rs.RNNCell(n, 4)),
+        5,
+        [(2, 3, 5)],
+    ),
+    "under weight norm": (lambda n: rs.WeightNorm(rs.Dense(n, 3)), 5, [(2, 5)]),
+    "under spectral norm": (lambda n: rs.SpectralNorm(rs.Dense(n, 3)), 5, [(2, 5)]),
     "shared": (lambda n: twice(rs.share(rs.Dense(n, n))), 5, [(2, 5)]),
 }
 
@@ -175,6 +186,14 @@ def test_an_example_may_be_an_array_or_whole_numbers():
 def test_a_finished_model_is_returned_as_it_is():
     model = rs.Chain(rs.Dense(2, 3), rs.BatchNorm(3))
     assert rs.autosize(model, (4, 2)) == model
+
+
+def test_a_layer_that_looks_inside_waits_with_the_one_inside():
+    layer = rs.WeightNorm(rs.Dense(auto, 3))
+    assert repr(layer) == "WeightNorm(Dense(auto, 3))"
+    assert repr(rs.autosize(rs.Chain(layer), (2, 5))) == "Chain(WeightNorm(Dense(5, 3)))"
+    with pytest.raises(rs.StateError):
+        layer(jnp.ones((2, 5)))
 
 
 def test_a_pinned_mode_goes_over_to_the_layer():

@@ -41,11 +41,16 @@ class Recipe:
     def build(self, inputs: tuple[Any, ...]) -> Any:
         """Build the layer for what arrives, even while a function around it is traced."""
         with jax.ensure_compile_time_eval():
-            args = resolved(self.args, inputs)
-            kwargs = {name: resolved(value, inputs) for name, value in self.kwargs.items()}
+            args = [_filled(value, inputs) for value in self.args]
+            kwargs = {name: _filled(value, inputs) for name, value in self.kwargs.items()}
             if self.key is not None:
                 kwargs["key"] = self.key
             return self.layer(*args, **kwargs)
+
+
+def _filled(value: Any, inputs: tuple[Any, ...]) -> Any:
+    """Fill in an argument; a layer among them takes what arrives at the one around it."""
+    return value.recipe.build(inputs) if isinstance(value, Deferred) else resolved(value, inputs)
 
 
 _building: ContextVar[dict[Recipe, Any] | None] = ContextVar("rosin_autosize", default=None)

@@ -12,7 +12,7 @@ from rosin.errors import StructureError, shown
 
 PROGRAM = "_rosin_program"
 VISIT = "_rosin_visit"
-RESERVED = frozenset({"declared", "training", "replace", "record"})
+RESERVED = frozenset({"declared", "looks_inside", "training", "replace", "record"})
 
 
 class Fields(NamedTuple):

@@ -13,7 +13,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator
-from typing import Any, Self, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rosin.core.admit import admitted
-from rosin.core.auto import holds_auto
+from rosin.core.auto import Unfinished, holds_auto
 from rosin.core.declare import (
     PROGRAM,
     VISIT,
@@ -44,6 +44,7 @@ class ModuleMeta(abc.ABCMeta):
     """Reads the declarations of a class, registers it with JAX, seals its instances."""
 
     declared: Fields
+    looks_inside: bool
 
     def __new__(
         mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
@@ -69,7 +70,8 @@ class ModuleMeta(abc.ABCMeta):
             contents.update(zip(cls.declared.static, program[1:], strict=True))
             contents[PROGRAM] = program
             return made
-        if any(map(holds_auto, (args, *kwargs.values()))):
+        waits = cls.looks_inside and any(isinstance(a, Unfinished) for a in args)
+        if waits or any(map(holds_auto, (args, *kwargs.values()))):
             from rosin.core.autosize import deferred
 
             return deferred(cls, args, kwargs)
@@ -187,6 +189,9 @@ class Module(metaclass=ModuleMeta):
         >>> affine
         Affine(weight=float32[2], bias=float32[2])
     """
+
+    looks_inside: ClassVar[bool] = False
+    """Whether it needs the arrays of a layer it is given, and so waits for `autosize` with it."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         cls = type(self)

@@ -71,6 +71,7 @@ class WeightNorm(Module):
         Salimans & Kingma 2016, eq. 2; Flux.jl `WeightNorm`, which adds an $\epsilon$.
     """
 
+    looks_inside = True
     layer: Any
     magnitude: Array
     which: Static[str]
@@ -157,6 +158,7 @@ class SpectralNorm(Module):
         whose newer `parametrizations.spectral_norm` moves $u$ before $v$.
     """
 
+    looks_inside = True
     layer: Any
     u: Buffer[Array]
     v: Buffer[Array]

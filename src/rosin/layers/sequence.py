@@ -24,6 +24,7 @@ from rosin.layers.inputs import as_input
 class SequenceLayer(Module):
     """What layers over sequences share: the call, with padding and the state."""
 
+    looks_inside = True
     return_state: Static[bool]
 
     @abc.abstractmethod
