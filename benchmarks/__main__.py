@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import attention, dispatch, norms, steps
+from benchmarks import attention, dispatch, norms, recurrent, steps
 from benchmarks.paired import machine, paired
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -26,7 +26,7 @@ def main() -> None:
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
     }
     page = [INTRODUCTION, _machine_text(where)]
-    for module in (dispatch, steps, norms.LayerNorms, norms.BatchNorms, attention):
+    for module in (dispatch, steps, recurrent, norms.LayerNorms, norms.BatchNorms, attention):
         results = paired(module.contenders(), calls=module.CALLS)
         base = results[0].median_us
         rows = {r.name: {"median_us": r.median_us, "ratio": r.median_us / base} for r in results}

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rosin.core.autosize import Deferred
 from rosin.core.locate import walk_modules
 from rosin.core.module import Module, signature
 from rosin.core.recording import Passage, buffers_of
@@ -105,12 +106,15 @@ class Recurrence(SequenceLayer):
         backward = reverse != self.reverse
         if isinstance(self.cell, Cell):
             return self.cell.sequence(x, state, mask=mask, reverse=backward)
-        return self._step_by_step(x, self._first_state(state, x.shape[:-2]), mask, reverse=backward)
+        if _waits(self.cell):  # inside autosize, where shapes are all that matters
+            y, last = self.cell(x[..., 0, :], state)
+            return jnp.broadcast_to(y[..., None, :], (*x.shape[:-1], y.shape[-1])), last
+        return self._step_by_step(x, self._first_state(state, x), mask, reverse=backward)
 
     def _parameter(self) -> Array | None:
         return self.cell.weight if isinstance(self.cell, Cell) else None
 
-    def _first_state(self, state: Any, batch: tuple[int, ...]) -> Any:
+    def _first_state(self, state: Any, x: Array) -> Any:
         make = getattr(self.cell, "initial_state", None)
         if make is None and state is None:
             refuse(
@@ -122,6 +126,7 @@ class Recurrence(SequenceLayer):
             )
         if make is None:
             return jax.tree.map(jnp.asarray, state)
+        batch = x.shape[:-2]
         made = jax.tree.map(jnp.asarray, make(batch))
         return made if state is None else self._in_full(state, made, batch)
 
@@ -208,6 +213,11 @@ class Recurrence(SequenceLayer):
         yield bare(self.cell)
         yield "reverse", self.reverse, False
         yield "return_state", self.return_state, False
+
+
+def _waits(cell: Any) -> bool:
+    """Tell whether a cell of Rosin's own waits for its sizes."""
+    return isinstance(cell, Deferred) and issubclass(cell.recipe.layer, Cell)
 
 
 def _shapes(tree: Any) -> str:
