@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 from benchmarks.paired import machine
-from numerics import activations, norms, softmax
+from numerics import activations, norms, precise, softmax
 
 SECTIONS = {
     "activations": activations.section,
+    "precise": precise.section,
     "norms": norms.section,
     "softmax": softmax.section,
 }

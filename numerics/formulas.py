@@ -29,8 +29,6 @@ class Formula:
     """Where the derivative jumps; it takes the value of the flatter side."""
     root: float | None = None
     """Where the derivative crosses 0, if it does so away from 0 and kinks."""
-    bump: float = 0.0
-    """The least local maximum of the derivative's magnitude next to its root."""
 
 
 def tanh_slope(x: Real) -> Real:
@@ -39,7 +37,7 @@ def tanh_slope(x: Real) -> Real:
 
 
 def tanhshrink(x: Real) -> Real:
-    s = x * x
+    s = np.minimum(x * x, 1)
     series = x * s * (1 / 3 - s * (2 / 15 - s * (17 / 315 - s * (62 / 2835 - s * 1382 / 155925))))
     return np.where(np.abs(x) < 0.05, series, x - np.tanh(x))
 
@@ -103,7 +101,7 @@ def plateau(low: float, high: float, gain: float = 1.0, shift: float = 0.0) -> F
     )
 
 
-def swish_like(beta: float, root: float, bump: float) -> Formula:
+def swish_like(beta: float, root: float) -> Formula:
     """Return x * sigmoid(beta x)."""
     return Formula(
         lambda x: x * expit(beta * x),
@@ -111,7 +109,6 @@ def swish_like(beta: float, root: float, bump: float) -> Formula:
         (0, math.inf),
         (0, 1),
         root=root,
-        bump=bump,
     )
 
 
@@ -134,7 +131,6 @@ FORMULAS = {
         (0, 1),
         kinks=(-3, 3),
         root=-1.5,
-        bump=0.5,
     ),
     "softshrink": Formula(
         lambda x: np.where(np.abs(x) > 0.5, x - np.copysign(0.5, x), 0),
@@ -166,15 +162,14 @@ FORMULAS = {
         lambda x: -np.logaddexp(0, -x), lambda x: expit(-x), (-math.inf, 0), (1, 0)
     ),
     "softplus": Formula(lambda x: np.logaddexp(0, x), expit, UP, (0, 1)),
-    "swish": swish_like(1.0, -1.2784645, 0.09984),
-    "gelu_sigmoid": swish_like(1.702, -1.2784645 / 1.702, 0.09984),
+    "swish": swish_like(1.0, -1.2784645),
+    "gelu_sigmoid": swish_like(1.702, -1.2784645 / 1.702),
     "gelu_tanh": Formula(
         lambda x: x * expit(gelu_angle(x)[0]),
         gelu_tanh_slope,
         UP,
         (0, 1),
         root=-0.7524614,
-        bump=0.12905,
     ),
     "gelu_erf": Formula(
         lambda x: x * ndtr(x),
@@ -182,7 +177,6 @@ FORMULAS = {
         UP,
         (0, 1),
         root=-0.7517915,
-        bump=0.12890,
     ),
     "mish": Formula(
         lambda x: x * mish_parts(x)[0],
@@ -190,7 +184,6 @@ FORMULAS = {
         UP,
         (0, 1),
         root=-1.1924312,
-        bump=0.11343,
     ),
     "tanh": TANH,
     "tanh_fast": TANH,
