@@ -69,17 +69,17 @@ def test_pools_are_the_windows_written_as_loops(space, size, stride, pad):
     np.testing.assert_allclose(got, inner, atol=1e-6)
 
 
-@pytest.mark.parametrize(("space", "size", "stride", "pad"), CASES)
+@pytest.mark.parametrize(("space", "size", "stride", "pad"), CASES[1::2])
 def test_of_equal_values_the_first_has_the_whole_gradient(space, size, stride, pad):
     x = DRAW.integers(0, 3, size=(2, *space, 2)).astype(np.float32)
-    y, pull = jax.vjp(lambda x: max_pool(x, size, stride=stride, pad=pad), x)
+    y, pull = jax.vjp(jax.jit(lambda x: max_pool(x, size, stride=stride, pad=pad)), x)
     g = DRAW.normal(size=y.shape).astype(np.float32)
     expected = np.zeros(x.shape)
     for p, inside in windows(x, size, stride, pad):
         for b, c in itertools.product(range(2), repeat=2):
             first = max(inside, key=lambda at: x[(b, *at, c)])
             expected[(b, *first, c)] += g[(b, *p, c)]
-    np.testing.assert_allclose(pull(jnp.asarray(g))[0], expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(pull)(jnp.asarray(g))[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("space", "size", "stride", "pad"), CASES[1::3])

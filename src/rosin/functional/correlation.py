@@ -86,10 +86,10 @@ def convolve_each_channel(
     """Convolve each channel alone, as a sum over the taps: up to 70 times faster on a CPU."""
     *kernel, _, outgoing = weight.shape
     wide = at_least_float32(x)
-    weight = weight.reshape(*kernel, x.shape[-1], -1).astype(wide)
-    seen = _seen(x.astype(wide)[..., None], tuple(kernel), stride, pads, dilation)
-    y = sum(part * weight[k] for k, part in seen)
-    return jnp.asarray(y).reshape(*seen[0][1].shape[:-2], outgoing).astype(x.dtype)
+    repeated = jnp.repeat(x.astype(wide), outgoing // x.shape[-1], -1)
+    weight = weight.squeeze(-2).astype(wide)
+    seen = _seen(repeated, tuple(kernel), stride, pads, dilation)
+    return functools.reduce(jnp.add, (part * weight[k] for k, part in seen)).astype(x.dtype)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4, 5))

@@ -208,11 +208,10 @@ def pad_repeat(
     Source:
         NNlib.jl `pad_repeat`; PyTorch calls it replicate.
     """
-    return _extended(x, pad, axes, repeat_edges, subject=subject, bounded=False)
+    return _extended(x, pad, axes, _repeated, subject=subject, bounded=False)
 
 
-def repeat_edges(x: Array, axis: int, low: int, high: int) -> list[Array]:
-    """Make what `pad_repeat` puts before and after one axis."""
+def _repeated(x: Array, axis: int, low: int, high: int) -> list[Array]:
     n = x.shape[axis]
     edges = ((_cut(x, axis, 0, 1), low), (_cut(x, axis, n - 1, n), high))
     return [
