@@ -127,6 +127,9 @@ def test_an_infinity_stays_with_its_neighbours():
     got = resample(x, scale=2, mode="linear").ravel()
     np.testing.assert_array_equal(np.isfinite(got), [True] * 5 + [False] * 4 + [True] * 7)
     np.testing.assert_array_equal(resample(x, scale=1, mode="cubic"), x)
+    # A result with fewer neighbours than the others is filled up with the first value.
+    got = resample(jnp.roll(x, -3, 1), scale=2, mode="linear").ravel()
+    np.testing.assert_array_equal(np.isfinite(got), [False] * 3 + [True] * 13)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,10 @@ def test_points_far_outside_and_nan():
         for padding_mode, outside in [("zeros", 0), ("border", 1)]:
             got = sample(x, grid, mode=mode, padding_mode=padding_mode).ravel()
             np.testing.assert_array_equal(got, [outside, outside, outside, np.nan])
+    slopes = jax.grad(lambda g: sample(jnp.ones((1, 3, 3, 1)), g).sum())(
+        jnp.array([[0.1, jnp.inf], [-jnp.inf, 1e30]])[None]
+    )
+    np.testing.assert_array_equal(slopes, jnp.zeros((1, 2, 2)))
     # What lies outside counts for nothing, even next to an infinite pixel.
     got = sample(x.at[0, 0].set(jnp.inf), jnp.full((1, 1, 1), -3.0))
     np.testing.assert_array_equal(got.ravel(), [0])
