@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -190,3 +191,30 @@ def test_a_marker_is_compared_by_identity():
         __hash__ = None
 
     assert declare._mark_of(Annotated[Array, Odd(), BUFFER]) is BUFFER
+
+
+class One(Module):
+    weight: Array
+
+    def __call__(self, x):
+        return x + self.weight
+
+
+class Other(Module):
+    weight: Array
+
+    def __call__(self, x):
+        return x * self.weight
+
+
+def test_classes_with_fields_of_the_same_names_are_different_programs():
+    # JAX 0.10 finds dataclasses of different classes equal if their fields are: a program
+    # compiled for one would be run for the other.
+    one, other = One(jnp.full(2, 3.0)), Other(jnp.full(2, 3.0))
+    assert jax.tree.structure(one) != jax.tree.structure(other)
+    assert one != other
+    assert hash(one) != hash(other)
+    called = jax.jit(lambda module, x: module(x))
+    x = jnp.full(2, 2.0)
+    assert (called(one, x) == 5).all()
+    assert (called(other, x) == 6).all()

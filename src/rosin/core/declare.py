@@ -123,9 +123,12 @@ def _refuse_inner(field: str, annotation: str) -> NoReturn:
 
 
 def set_marks(module: Any, marks: Marks) -> None:
-    """Write the static part of a module that nobody else holds yet."""
-    contents = vars(module)
-    contents[PROGRAM] = (marks, *(contents[name] for name in type(module).declared.static))
+    """Write the static part of a module that nobody else holds yet.
+
+    The class is part of it: to JAX 0.10, dataclasses with fields of the same names are one.
+    """
+    contents, cls = vars(module), type(module)
+    contents[PROGRAM] = (marks, cls, *(contents[name] for name in cls.declared.static))
 
 
 def marks_of(module: Any) -> Marks:

@@ -67,7 +67,7 @@ class ModuleMeta(abc.ABCMeta):
         if program is not None:  # JAX unflattens: leaves may be anything
             contents = vars(made)
             contents.update(kwargs)
-            contents.update(zip(cls.declared.static, program[1:], strict=True))
+            contents.update(zip(cls.declared.static, program[2:], strict=True))
             contents[PROGRAM] = program
             return made
         waits = cls.looks_inside and any(isinstance(a, Unfinished) for a in args)
