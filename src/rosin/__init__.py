@@ -155,7 +155,7 @@ PUBLIC = {
         "MeanPool",
     ),
     "rosin.layers.positions": ("LearnedPositions", "RotaryPositions", "SinusoidalPositions"),
-    "rosin.layers.regularise": ("AlphaDropout", "DropBlock", "Dropout"),
+    "rosin.layers.regularise": ("AlphaDropout", "DropBlock", "Dropout", "RReLU"),
     "rosin.layers.reparametrise": ("SpectralNorm", "WeightNorm", "remove_weight_norms"),
     "rosin.layers.resample": ("Pad", "PixelShuffle", "PixelUnshuffle", "Upsample"),
     "rosin.layers.residual": ("DropPath", "LayerScale"),

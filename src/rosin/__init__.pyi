@@ -180,6 +180,7 @@ from rosin.layers.recurrent import GRUv3 as GRUv3
 from rosin.layers.regularise import AlphaDropout as AlphaDropout
 from rosin.layers.regularise import DropBlock as DropBlock
 from rosin.layers.regularise import Dropout as Dropout
+from rosin.layers.regularise import RReLU as RReLU
 from rosin.layers.reparametrise import SpectralNorm as SpectralNorm
 from rosin.layers.reparametrise import WeightNorm as WeightNorm
 from rosin.layers.reparametrise import remove_weight_norms as remove_weight_norms

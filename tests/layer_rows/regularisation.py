@@ -29,4 +29,7 @@ ROWS = {
     "LayerScale": Row(
         build=lambda: rs.LayerScale(3, start=0.1), shapes=((2, 5, 3),), refused=((2, 4), ())
     ),
+    "RReLU": Row(
+        build=lambda: rs.RReLU(lower=0.2, key=KEY), shapes=((4, 5),), refused=(), stateful=True
+    ),
 }

@@ -11,6 +11,7 @@ import rosin as rs
 KEY = jax.random.key(0)
 
 
+@jax.jit
 def trained(layer, x):
     return rs.recording(lambda m: m(x), layer)
 
@@ -144,3 +145,26 @@ def test_layer_scale_multiplies_each_feature():
         layer(jnp.ones((2, 4)))
     with pytest.raises(rs.RangeError):
         rs.LayerScale(3, start=float("inf"))
+
+
+# --- RReLU ------------------------------------------------------------------------------
+
+
+def test_rrelu_draws_slopes_in_training_and_takes_their_mean_in_inference():
+    layer = rs.RReLU(lower=0.25, upper=0.75, key=KEY)
+    x = jnp.concatenate([jnp.full(10_000, -2.0), jnp.full(10, 3.0)])
+    y, after = trained(layer, x)
+    slopes = np.asarray(y[:10_000]) / -2
+    assert ((slopes >= 0.25) & (slopes <= 0.75)).all()
+    assert abs(slopes.mean() - 0.5) < 5 * 0.5 / np.sqrt(12 * 10_000)  # five standard errors
+    assert (y[10_000:] == 3).all()
+    assert not rs.equal(after.key, layer.key)
+    np.testing.assert_allclose(layer(x[:1]), [-1.0])
+
+
+def test_bounds_of_rrelu_are_in_order():
+    for bounds in ({"lower": -0.1}, {"upper": 1.5}, {"lower": 0.5, "upper": 0.25}):
+        with pytest.raises(rs.RangeError):
+            rs.RReLU(**bounds, key=KEY)
+    assert repr(rs.RReLU(lower=0.2, key=KEY)) == "RReLU(lower=0.2)"
+    assert repr(rs.RReLU(key=KEY)) == "RReLU()"

@@ -11,6 +11,7 @@ from rosin.core.random import resolve_key
 from rosin.core.types import Array, Buffer, Key, Static
 from rosin.core.validation import expect_at_least, expect_between, is_whole, refuse
 from rosin.errors import RangeError, shown
+from rosin.functional.activations import rrelu
 from rosin.functional.normalisation import expect_at_least_axes
 from rosin.functional.stochastic import alpha_dropout, drop_block, dropout
 from rosin.layers.inputs import as_input
@@ -199,6 +200,60 @@ class DropBlock(Module):
         """Yield the arguments that build this layer."""
         yield self.probability
         yield self.block
+
+
+class RReLU(Module):
+    r"""Shrink what is negative: in training each number by a random factor.
+
+    $$y = \max(x, a x), \qquad a \sim \mathcal{U}(l, u)$$
+
+    In inference every $a$ is the mean, $(l + u) / 2$, as in `rs.rrelu(x)`.
+
+    Args:
+        lower: The $l$, from 0 to 1.
+        upper: The $u$, from $l$ to 1.
+        key: Start of the layer's own random stream; drawn from the ambient one when left
+            out.
+
+    Shapes:
+        - key: `()`, a buffer; moves on with each call in training.
+        - call: any shape to the same.
+
+    Raises:
+        RangeError: `lower` or `upper` is not between 0 and 1, or `upper` is below `lower`.
+        DtypeError: The input is not of a real floating-point dtype.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> RReLU(lower=0.25, upper=0.75)(jnp.array([-1.0, 2.0]))
+        Array([-0.5,  2. ], dtype=float32)
+
+    Source:
+        Xu et al. 2015, section 3.4; the bounds of Flux.jl and PyTorch. Flux.jl has no layer.
+    """
+
+    key: Buffer[Key]
+    lower: Static[float]
+    upper: Static[float]
+
+    def __init__(
+        self, *, lower: float = 1 / 8, upper: float = 1 / 3, key: Key | None = None
+    ) -> None:
+        expect_between(0, 1, subject="RReLU", lower=lower)
+        expect_between(lower, 1, subject="RReLU", upper=upper)
+        self.lower, self.upper = float(lower), float(upper)
+        self.key = resolve_key(key, subject="RReLU")
+
+    def __call__(self, x: Array) -> Array:
+        """Map an array to one of the same shape."""
+        x = as_input(x, None, subject=self)
+        key = drawn_key(self) if self.training else None
+        return rrelu(x, lower=self.lower, upper=self.upper, key=key)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield the arguments that build this layer."""
+        yield "lower", self.lower, 1 / 8
+        yield "upper", self.upper, 1 / 3
 
 
 def drawn_key(layer: Any) -> Key:

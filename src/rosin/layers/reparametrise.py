@@ -5,6 +5,7 @@ The inner layer keeps its place, its name in files and its records; only while i
 called does it hold the computed array.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -301,6 +302,7 @@ def _as_matrix(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1]).astype(at_least_float32(array))
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def _power(matrix: Array, u: Array, iterations: int) -> tuple[Array, Array]:
     """Move the singular vectors on: `v` from `u`, then `u` from `v`."""
 

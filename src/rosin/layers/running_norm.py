@@ -36,7 +36,8 @@ class BatchNorm(Module):
 
     In training $\mu$ and $v$ (biased) come from the batch and move the running
     statistics by `momentum` (the variance unbiased); in inference the running ones are
-    used. Statistics are computed in float32 at least, in two passes.
+    used. Statistics are computed in float32 at least, in two passes; a batch that lies on
+    several devices is one batch.
 
     Args:
         channels: Length of the last axis; at least 1.
