@@ -10,12 +10,15 @@ from pathlib import Path
 
 from benchmarks.paired import machine
 from numerics import activations, norms, precise, softmax
+from numerics import activations, norms, softmax
+from numerics import activations, losses, norms
 
 SECTIONS = {
     "activations": activations.section,
     "precise": precise.section,
     "norms": norms.section,
     "softmax": softmax.section,
+    "losses": losses.section,
 }
 PAGE = Path(__file__).parent.parent / "docs" / "numerics.md"
 INTRODUCTION = """# Numerics

@@ -150,6 +150,11 @@ def surprise(x: Array) -> Array:
     return -logsoftmax_rows(x)
 
 
+def half_surprise(x: Array) -> Array:
+    """Compute `-0.5 log softmax(x)`, which fits where twice it may not."""
+    return (0.5 * jnp.max(x, -1, keepdims=True) - 0.5 * x) + 0.5 * jnp.log1p(_row(x)[2])
+
+
 @jax.custom_jvp
 @jax.jit
 def complement(x: Array) -> Array:

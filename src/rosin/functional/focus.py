@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from rosin.core.types import Array
-from rosin.functional.entropy import complement, surprise
+from rosin.functional.entropy import complement, half_surprise, surprise
 from rosin.functional.logarithms import log, times
 from rosin.functional.softmax_family import softmax_rows
 
@@ -78,6 +78,23 @@ def _focal_rule(
 focal.defjvp(_focal_rule, symbolic_zeros=True)
 
 
+@jax.custom_jvp
+def agreement(p: Array, y: Array) -> tuple[Array, Array]:
+    """Compute the probability of the answer, `y p + (1 - y)(1 - p)`, and 1 less it."""
+    q = jnp.where(p > 1, 0, 1 - p)
+    return y * p + (1 - y) * q, y * q + (1 - y) * p
+
+
+@agreement.defjvp
+def _(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    (p, y), (dp, dy) = primals, tangents
+    # One factor for each: an infinite slope times y and times 1 - y would give NaN.
+    move = (2 * y - 1) * dp + (2 * p - 1) * dy
+    return agreement(p, y), (move, -move)
+
+
 # --- logits -------------------------------------------------------------------------
 
 
@@ -90,7 +107,8 @@ def logit_focal(x: Array, y: Array, gamma: float) -> Array:
         >>> logit_focal(jnp.array([20.0, 0.0]), jnp.array([1.0, 0.0]), 1.0)
         Array(4.248...e-18, dtype=float32)
     """
-    return jnp.sum(times(y, times(power(complement(x), gamma), surprise(x))), -1)
+    # In halves, for a cost can overflow where its share does not.
+    return 2 * jnp.sum(times(y, times(power(complement(x), gamma), half_surprise(x))), -1)
 
 
 def _logit_focal_rule(

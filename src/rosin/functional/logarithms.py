@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products with a logarithm, which are 0 where their factor is 0, and so are their slopes."""
 
+import functools
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
@@ -69,11 +71,12 @@ def xlogy(x: ArrayLike, y: ArrayLike) -> Array:
         Flux.jl `xlogy`, where NaN as the second argument is lost if the first is 0; here
         NaN in gives NaN out. The half types are computed in float32.
     """
-    x, y = (real_array(a, subject="xlogy", name=n) for a, n in ((x, "x"), (y, "y")))
-    dtype = jnp.promote_types(x.dtype, y.dtype)
-    x, y = jnp.broadcast_arrays(x, y)
+    given = [(real_array(a, subject="xlogy", name=n), a) for a, n in ((x, "x"), (y, "y"))]
+    (x, _), (y, _) = given
+    dtypes = [array.dtype for array, a in given if not isinstance(a, float)]  # a number has none
     wide = at_least_float32(x, y)
-    return _xlogy(x.astype(wide), y.astype(wide)).astype(dtype)
+    x, y = jnp.broadcast_arrays(x.astype(wide), y.astype(wide))
+    return _xlogy(x, y).astype(functools.reduce(np.promote_types, dtypes or [wide]))
 
 
 @jax.custom_jvp

@@ -15,12 +15,14 @@ from rosin.functional.numerics import at_least_float32, real_array
 
 
 def _scaled(x: Array) -> tuple[Array, Array, Array]:
-    """Compute x over a power of two near its largest entry, the length of that, the power."""
-    largest = jnp.max(jnp.abs(x), -1, keepdims=True, initial=0)
-    exponent = jnp.maximum(jnp.frexp(largest)[1] - 1, jnp.finfo(x.dtype).minexp)
-    scale = jnp.ldexp(jnp.ones_like(largest), exponent)
-    z = x / scale
-    return z, jnp.sqrt(jnp.sum(z * z, -1, keepdims=True)), scale
+    """Compute x times a power of two, to entries of at most 4; its length; the power's inverse."""
+    largest = lax.stop_gradient(jnp.max(jnp.abs(x), -1, keepdims=True, initial=0))
+    limits = jnp.finfo(x.dtype)
+    # Neither the power nor its inverse is subnormal.
+    exponent = jnp.clip(jnp.frexp(largest)[1], limits.minexp, -limits.minexp)
+    one = jnp.ones_like(largest)
+    z = x * jnp.ldexp(one, -exponent)
+    return z, jnp.sqrt(jnp.sum(z * z, -1, keepdims=True)), jnp.ldexp(one, exponent)
 
 
 @jax.custom_jvp

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import expect_between
-from rosin.functional.focus import binary_logit_focal, focal, logit_focal
+from rosin.functional.focus import agreement, binary_logit_focal, focal, logit_focal
 from rosin.functional.logarithms import times
 from rosin.functional.losses.classes import class_rows
 from rosin.functional.losses.shared import Reduction, Weights, expect_weights, pair, reduced
@@ -75,7 +75,8 @@ def focal_loss(
         ignore_index=ignore_index,
         mask=mask,
     )
-    losses = jnp.sum(focal(rows.weighted, rows.x, _rest(rows.x), gamma), -1)
+    rest = jnp.where(rows.x > 1, 0, 1 - rows.x)
+    losses = jnp.sum(focal(rows.weighted, rows.x, rest, gamma), -1)
     return reduced(losses, reduction, subject=subject, mask=rows.mask, share=rows.share)
 
 
@@ -186,8 +187,7 @@ def binary_focal_loss(
     _expect_gamma(gamma, subject=subject)
     x, y = pair(prediction, target, subject=subject, mask=mask)
     share = _share(weights, y, subject=subject)
-    rest = _rest(x)
-    right, wrong = y * x + (1 - y) * rest, y * rest + (1 - y) * x
+    right, wrong = agreement(x, y)
     losses = focal(jnp.ones_like(x) if share is None else share, right, wrong, gamma)
     return reduced(losses, reduction, subject=subject, mask=mask, share=share)
 
@@ -242,11 +242,6 @@ def logitbinary_focal_loss(
 
 def _expect_gamma(gamma: float, *, subject: str) -> None:
     expect_between(0, math.inf, subject=subject, include_high=False, gamma=gamma)
-
-
-def _rest(p: Array) -> Array:
-    """Compute `1 - p`, which is never negative."""
-    return jnp.where(p > 1, 0, 1 - p)
 
 
 def _share(weights: Weights, y: Array, *, subject: str) -> Array | None:

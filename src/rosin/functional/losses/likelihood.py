@@ -16,7 +16,7 @@ from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import expect_same_shape
 from rosin.functional.logarithms import log, times
 from rosin.functional.losses.shared import Reduction, blank, expect_mask, pair, reduced
-from rosin.functional.numerics import real_array
+from rosin.functional.numerics import at_least_float32, real_array
 
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -125,7 +125,7 @@ def logpoisson_loss(
 @jax.jit
 def _gaussian(error: Array, variance: Array) -> Array:
     z = error / jnp.sqrt(variance)
-    return 0.5 * (jnp.log(variance) + z * z)
+    return 0.5 * jnp.log(variance) + 0.5 * z * z
 
 
 @_gaussian.defjvp
@@ -184,7 +184,7 @@ def _loggaussian(error: Array, log_variance: Array) -> Array:
     # In two halves, for exp of all of it can overflow where the product does not.
     root = jnp.exp(-0.25 * log_variance)
     z = error * root * root
-    return 0.5 * (log_variance + z * z)
+    return 0.5 * log_variance + 0.5 * z * z
 
 
 @_loggaussian.defjvp
@@ -250,6 +250,6 @@ def _error_and(
     spread = real_array(spread, subject=subject, name=name)
     expect_same_shape(prediction, spread, subject=subject, names=("prediction", name))
     kept = expect_mask(mask, prediction.shape, subject=subject)
-    dtype = jnp.promote_types(prediction.dtype, spread.dtype)
+    dtype = at_least_float32(prediction, spread)
     prediction, target, spread = blank(kept, prediction, target, spread.astype(dtype))
     return prediction.astype(dtype) - target.astype(dtype), spread

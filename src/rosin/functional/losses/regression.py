@@ -44,7 +44,12 @@ def mae(
         Flux.jl `mae`.
     """
     prediction, target = numbers_pair(prediction, target, subject="mae", mask=mask)
-    return reduced(jnp.abs(prediction - target), reduction, subject="mae", mask=mask)
+    error = prediction - target
+    if jnp.issubdtype(error.dtype, jnp.complexfloating):
+        sizes = jnp.abs(error)
+    else:
+        sizes = error * jnp.sign(error)  # the derivative of abs at 0 is 1 in JAX
+    return reduced(sizes, reduction, subject="mae", mask=mask)
 
 
 def mse(
