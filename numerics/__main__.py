@@ -9,9 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks.paired import machine
-from numerics import activations, norms, precise, softmax
-from numerics import activations, norms, softmax
-from numerics import activations, losses, norms
+from numerics import activations, losses, norms, precise, softmax
 
 SECTIONS = {
     "activations": activations.section,

@@ -124,6 +124,7 @@ def subjects() -> dict[str, Subject]:
             part(rs.msle, epsilon=0.0), true.msle, pairs(POSITIVE, POSITIVE, equal=False)
         ),
         "huber_loss": Subject(rs.huber_loss, true.huber, pairs(NUMBERS, NUMBERS)),
+        "logcosh_loss": Subject(rs.logcosh_loss, true.logcosh, pairs(NUMBERS, NUMBERS)),
         "quantile_loss": Subject(
             part(rs.quantile_loss, quantile=0.75),
             true.quantile,

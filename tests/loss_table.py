@@ -190,6 +190,7 @@ LOSSES = {
         smooth=False,
         **PAIR,
     ),
+    "logcosh_loss": Row(loss=rs.logcosh_loss, formula=lambda p, y: np.log(np.cosh(p - y)), **PAIR),
     "quantile_loss": Row(
         loss=rs.quantile_loss,
         options={"quantile": 0.8},

@@ -114,6 +114,7 @@ PUBLIC = {
         "kldivergence",
         "label_smoothing",
         "loggaussian_nll_loss",
+        "logcosh_loss",
         "logitbinary_focal_loss",
         "logitbinarycrossentropy",
         "logitcrossentropy",

@@ -113,6 +113,7 @@ from rosin.functional.losses import info_nce_loss as info_nce_loss
 from rosin.functional.losses import jaccard_loss as jaccard_loss
 from rosin.functional.losses import kldivergence as kldivergence
 from rosin.functional.losses import label_smoothing as label_smoothing
+from rosin.functional.losses import logcosh_loss as logcosh_loss
 from rosin.functional.losses import loggaussian_nll_loss as loggaussian_nll_loss
 from rosin.functional.losses import logitbinary_focal_loss as logitbinary_focal_loss
 from rosin.functional.losses import logitbinarycrossentropy as logitbinarycrossentropy

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from rosin.core.types import Array
-from rosin.functional.entropy import cross_entropy_slope, surprise
+from rosin.functional.entropy import cross_entropy_slope
+from rosin.functional.softmax_family import logsoftmax_rows
 
 
 class Lattice(NamedTuple):
@@ -49,60 +50,72 @@ def alignment_loss(x: Array, paths: Lattice) -> Array:
         >>> alignment_loss(jnp.zeros((2, 2)), paths).round(4)  # 3 of 4 sequences
         Array(0.2877, dtype=float32)
     """
-    return _unlikelihood(x, surprise(x), paths)
+    return _unlikelihood(*_relative(x), paths)
 
 
 @alignment_loss.defjvp
 def _(primals: tuple[Array, Lattice], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
-    x, paths = primals
-    loss, pull = jax.vjp(lambda scores: _unlikelihood(scores, surprise(x), paths), x)
+    loss, slope = _loss_and_slope(*primals)
+    return loss, jnp.sum(slope * tangents[0], (-2, -1))
+
+
+@jax.jit
+def _loss_and_slope(x: Array, paths: Lattice) -> tuple[Array, Array]:
+    scores, rest = _relative(x)
+    loss, pull = jax.vjp(lambda scores: _unlikelihood(scores, rest, paths), scores)
     emitted = -pull(jnp.ones_like(loss))[0]
-    return loss, jnp.sum(cross_entropy_slope(x, emitted) * tangents[0], (-2, -1))
+    return loss, cross_entropy_slope(x, emitted)
 
 
-def _unlikelihood(scores: Array, costs: Array, paths: Lattice) -> Array:
-    """Sum over alignments; only differences of scores count, and costs have no derivative."""
-    costs = lax.stop_gradient(costs)
-    scores, costs = (_by_time(a, paths.states) for a in (scores, costs))
+def _relative(x: Array) -> tuple[Array, Array]:
+    """Return the logits less the largest of their row, and what it costs to take that one."""
+    largest = jnp.max(x, -1, keepdims=True)
+    return x - largest, -jnp.max(logsoftmax_rows(x), -1)
+
+
+def _unlikelihood(scores: Array, rest: Array, paths: Lattice) -> Array:
+    """Sum over alignments; with `rest` held, the derivative is that by log-probabilities."""
+    scores = jnp.take_along_axis(scores, paths.states[..., None, :], -1)
+    by_time = jnp.arange(scores.shape[-2]), jnp.moveaxis(scores, -2, 0), jnp.moveaxis(rest, -1, 0)
     entry = jnp.arange(paths.states.shape[-1]) == 0  # before the first step, its blank
     start = jnp.broadcast_to(jnp.where(entry, 0, -jnp.inf), paths.states.shape)
 
     def step(carry: tuple[Array, Array], now: tuple[Array, ...]) -> tuple[Any, None]:
-        (weights, total), (time, score, cost) = carry, now
+        (weights, total), (time, score, rest) = carry, now
         skipped = jnp.where(paths.skips, _shift(weights, 2), -jnp.inf)
         entered = _log_sum_exp(jnp.stack([weights, _shift(weights, 1), skipped]))
-        reached, shift = _measured(entered, score, cost)
+        reached, shift = _measured(entered, score)
         counts = time < paths.times
         weights = jnp.where(counts[..., None], reached, weights)
-        return (weights, total + jnp.where(counts, shift, 0)), None
+        return (weights, total + jnp.where(counts, rest - shift, 0)), None
 
-    times = jnp.arange(scores.shape[0])
-    start = start.astype(scores.dtype), jnp.zeros(scores.shape[1:-1], scores.dtype)
-    (weights, total), _ = lax.scan(step, start, (times, scores, costs))
+    zero = jnp.zeros(paths.states.shape[:-1], scores.dtype)
+    (weights, total), _ = lax.scan(step, (start.astype(scores.dtype), zero), by_time)
     label = _at(weights, jnp.maximum(paths.last - 1, 0))
     label = jnp.where(paths.last > 0, label, -jnp.inf)
     unlikelihood = total - _log_sum_exp(jnp.stack([_at(weights, paths.last), label]))
+    # What is impossible stays so nearby.
+    unlikelihood = jnp.where(unlikelihood == jnp.inf, jnp.inf, unlikelihood)
     # A likelihood is at most 1, whatever rounding makes of it.
     return unlikelihood - lax.stop_gradient(jnp.minimum(unlikelihood, 0))
 
 
-def _measured(entered: Array, score: Array, cost: Array) -> tuple[Array, Array]:
+def _measured(entered: Array, score: Array) -> tuple[Array, Array]:
     """Measure all states from the likeliest, so that large numbers take no digits away."""
     dead = entered == -jnp.inf
-    likeliest = jnp.argmax(jnp.where(dead, -jnp.inf, score + jnp.where(dead, 0, entered)), -1)
-    top = lax.stop_gradient(_at(score, likeliest))
-    possible = top > -jnp.inf
-    top = jnp.where(possible, top, 0)
-    ahead = jnp.where(dead, 0, score - top[..., None])
-    reached = jnp.where(dead, -jnp.inf, ahead + jnp.where(dead, 0, entered))
-    rest = lax.stop_gradient(_at(reached, likeliest))
-    rest = jnp.where(rest == -jnp.inf, 0, rest)
-    return reached - rest[..., None], jnp.where(possible, _at(cost, likeliest), 0) - rest
+    entered = jnp.where(dead, 0, entered)
+    together = jnp.where(dead, -jnp.inf, score + entered)
+    likeliest = together == jnp.max(together, -1, keepdims=True)
+    top = _or_zero(jnp.max(jnp.where(likeliest, score, -jnp.inf), -1))
+    # First the scores, of which those that matter are close to each other.
+    reached = jnp.where(dead, -jnp.inf, (score - top[..., None]) + entered)
+    left = _or_zero(jnp.max(reached, -1))
+    return reached - left[..., None], top + left
 
 
-def _by_time(x: Array, states: Array) -> Array:
-    """Take the entry of each state at each time, and put time first."""
-    return jnp.moveaxis(jnp.take_along_axis(x, states[..., None, :], -1), -2, 0)
+def _or_zero(largest: Array) -> Array:
+    """Hold a shift, which has no derivative; where all is impossible there is none."""
+    return lax.stop_gradient(jnp.where(largest == -jnp.inf, 0, largest))
 
 
 def _at(x: Array, place: Array) -> Array:
@@ -118,8 +131,9 @@ def _shift(weights: Array, by: int) -> Array:
 def _log_sum_exp(x: Array) -> Array:
     """Sum over the first axis; where all is impossible the derivative is 0."""
     largest, power = _powers(x)
-    first = lax.broadcasted_iota(jnp.int32, x.shape, 0) == jnp.argmax(x, 0)
-    return largest + jnp.log1p(jnp.sum(jnp.where(first, 0, power), 0))
+    top = x == largest
+    others = jnp.sum(jnp.where(top, 0, power), 0)
+    return largest + jnp.log1p(others + (jnp.sum(top, 0) - 1))
 
 
 @_log_sum_exp.defjvp

@@ -140,8 +140,8 @@ def test_a_confident_alignment_is_never_negative_and_keeps_its_gradient(margin):
 
 def test_huge_logits_have_a_finite_loss_and_gradient():
     limit = np.finfo(np.float32).max / 4
-    x = np.array([[limit, 0, -limit], [0, limit, 0], [1e30, -1e30, 0]], np.float32)
-    value, gradient = jax.value_and_grad(rs.ctc_loss)(x, np.array([1]))
+    x = np.array([[limit, 0, -limit], [0, limit, 0], [1e30, -1e30, 0], [0, 0, 0]])
+    value, gradient = both_of(x, (1,), 3)
     np.testing.assert_allclose(value, limit + 1e30, rtol=1e-6)
     assert np.isfinite(gradient).all()
 

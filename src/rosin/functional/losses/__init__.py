@@ -37,7 +37,14 @@ from rosin.functional.losses.overlap import (
     logittversky_loss,
     tversky_loss,
 )
-from rosin.functional.losses.regression import huber_loss, mae, mse, msle, quantile_loss
+from rosin.functional.losses.regression import (
+    huber_loss,
+    logcosh_loss,
+    mae,
+    mse,
+    msle,
+    quantile_loss,
+)
 
 __all__ = [
     "binary_focal_loss",
@@ -54,6 +61,7 @@ __all__ = [
     "jaccard_loss",
     "kldivergence",
     "label_smoothing",
+    "logcosh_loss",
     "loggaussian_nll_loss",
     "logitbinary_focal_loss",
     "logitbinarycrossentropy",

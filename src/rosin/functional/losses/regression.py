@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import expect_between
+from rosin.functional.activations import logcosh
 from rosin.functional.logarithms import log_ratio
 from rosin.functional.losses.shared import Reduction, numbers_pair, pair, reduced
 
@@ -188,6 +189,44 @@ def huber_loss(
     )
     losses = _huber(prediction - target, jnp.asarray(delta, prediction.dtype))
     return reduced(losses, reduction, subject="huber_loss", mask=mask)
+
+
+def logcosh_loss(
+    prediction: ArrayLike,
+    target: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    reduction: Reduction = jnp.mean,
+) -> Array:
+    r"""Compute the logarithm of the hyperbolic cosine of the error.
+
+    $$\ell = \log \cosh(\hat y - y)$$
+
+    It is half the squared error where that is small, and the absolute error less
+    $\log 2$ where it is large.
+
+    Args:
+        prediction: The $\hat y$.
+        target: The $y$, of the same shape.
+        mask: Which entries count, as booleans of the same shape; all when left out.
+        reduction: Makes one number of the losses; `None` returns them all.
+
+    Raises:
+        DtypeError: An array is not of a real floating-point dtype, or the mask not of
+            booleans.
+        ShapeError: The shapes differ, or a reduction has nothing to reduce.
+        StructureError: `reduction` cannot be called.
+
+    Examples:
+        >>> logcosh_loss(jnp.array([1e-3, 100.0]), jnp.zeros(2), reduction=None)
+        Array([5.000e-07, 9.931e+01], dtype=float32)
+
+    Source:
+        Saleh & Saleh 2022. Not in Flux.jl.
+    """
+    prediction, target = pair(prediction, target, subject="logcosh_loss", mask=mask)
+    losses = logcosh(prediction - target)
+    return reduced(losses, reduction, subject="logcosh_loss", mask=mask)
 
 
 def quantile_loss(

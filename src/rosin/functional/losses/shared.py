@@ -4,9 +4,12 @@
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
+from jax.custom_derivatives import SymbolicZero
 
 from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import (
@@ -150,19 +153,36 @@ def reduced(
     if reduction is not jnp.mean:
         return reduction(losses)
     if share is None and mask is None:
-        return _ratio(losses, jnp.asarray(losses.size, losses.dtype))
+        return _mean(losses, jnp.asarray(losses.size, losses.dtype))
     count = jnp.ones_like(losses) if share is None else share
     total = jnp.sum(count if mask is None else jnp.where(mask, count, 0))
-    return _ratio(losses, jnp.where(total == 0, 1, total))
+    return _mean(losses, jnp.where(total == 0, 1, total))
 
 
-def _ratio(losses: Array, total: Array) -> Array:
-    """Divide a sum; where the sum overflows, that of the shrunk losses stands in."""
-    shrink = 0.5 ** (losses.size - 1).bit_length()
-    plain, shrunk = jnp.sum(losses), jnp.sum(losses * shrink)
-    fits = jnp.isfinite(plain)
-    quotient = jnp.where(fits, plain, shrunk) / total
-    return jnp.where(fits, quotient, quotient / shrink)
+@jax.custom_jvp
+def _mean(losses: Array, total: Array) -> Array:
+    """Divide the sum of the losses; where it overflows, they are added up once more, shrunk."""
+
+    def carefully() -> Array:
+        shrink = 0.5 ** (losses.size - 1).bit_length()
+        return jnp.sum(losses * shrink) / total / shrink
+
+    plain = jnp.sum(losses)
+    return lax.cond(jnp.isfinite(plain), lambda: plain / total, carefully)
+
+
+def _mean_rule(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    (losses, total), (dlosses, dtotal) = primals, tangents
+    mean = _mean(losses, total)
+    slope = jnp.zeros_like(mean)
+    if not isinstance(dlosses, SymbolicZero):
+        slope += jnp.sum(dlosses) / total
+    if not isinstance(dtotal, SymbolicZero):
+        slope -= mean / total * dtotal
+    return mean, slope
+
+
+_mean.defjvp(_mean_rule, symbolic_zeros=True)
 
 
 # --- classes ------------------------------------------------------------------------
