@@ -183,12 +183,12 @@ def test_half_precision_is_transformed_in_float32():
     np.testing.assert_allclose(y, stft(X.astype(np.float16).astype(np.float32), frame_size=16))
 
 
-def test_a_program_is_small_whatever_the_hop():
-    def equations(hop):
-        program = jax.make_jaxpr(lambda x: stft(x, frame_size=400, hop_size=hop))(np.ones(4000))
-        return len(program.eqns)
-
-    assert max(equations(160), equations(161), equations(100)) < 60
+@pytest.mark.parametrize(("hop", "by_index"), [(160, False), (100, False), (161, True)])
+def test_a_program_is_small_and_cuts_usual_frames_without_indices(hop, by_index):
+    signal = np.ones(4000, np.float32)
+    program = jax.make_jaxpr(lambda x: stft(x, frame_size=400, hop_size=hop))(signal)
+    assert len(program.eqns) < 60
+    assert ("gather" in str(program)) == by_index
 
 
 @pytest.mark.parametrize(
