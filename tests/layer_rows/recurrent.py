@@ -49,8 +49,8 @@ ROWS = {
     "GRUv3Cell": Row(build=lambda: rs.GRUv3Cell(3, 4, bias=False, key=KEY), **STEP),
     "RNN": Row(build=lambda: rs.RNN(3, 4, trainable_state=True, key=KEY), **SHAPES),
     "LSTM": Row(build=lambda: rs.LSTM(3, 4, key=KEY), **SHAPES),
-    "LSTM, stacked, both directions, ragged": Row(
-        build=lambda: rs.LSTM(3, 4, layers=2, bidirectional=True, dropout=0.2, key=KEY),
+    "RNN, stacked, both directions, ragged": Row(
+        build=lambda: rs.RNN(3, 4, layers=2, bidirectional=True, dropout=0.2, key=KEY),
         call=ragged,
         stateful=True,
         per_example=False,  # each row has a length of its own

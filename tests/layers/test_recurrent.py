@@ -312,22 +312,12 @@ def test_layers_print_as_the_call_that_builds_them():
     )
 
 
-def test_a_hand_made_stack_trains():
-    model = rs.Chain(
-        rs.LSTM(2, 8, key=KEY), rs.GRU(8, 8, key=KEY), lambda y: y[:, -1], rs.Dense(8, 1, key=KEY)
-    )
-    target = X[:, 0].sum(axis=-1, keepdims=True)
-    opt_state = rs.setup(rs.Adam(0.02), model)
-
-    def loss(model, x, y):
-        return rs.mse(model(x), y)
-
-    losses = []
-    for _ in range(60):
-        result = rs.trainstep(loss, model, (X, target), opt_state)
-        model, opt_state = result.model, result.opt_state
-        losses.append(float(result.loss))
-    assert losses[-1] < 0.05 * losses[0]
+def test_layers_stacked_by_hand_are_layers():
+    layer = rs.GRU(2, 3, layers=2, key=KEY)
+    one, two = (rs.GRU(size, 3, key=KEY) for size in (2, 3))
+    one = one.replace(layers=layer.layers[:1])
+    two = two.replace(layers=layer.layers[1:])
+    np.testing.assert_array_equal(rs.Chain(one, two)(X), layer(X))
 
 
 # --- refusals --------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rosin.core.autosize import Deferred
 from rosin.core.locate import walk_modules
 from rosin.core.module import Module, signature
 from rosin.core.recording import Passage, buffers_of
@@ -106,9 +105,6 @@ class Recurrence(SequenceLayer):
         backward = reverse != self.reverse
         if isinstance(self.cell, Cell):
             return self.cell.sequence(x, state, mask=mask, reverse=backward)
-        if _waits(self.cell):  # inside autosize, where shapes are all that matters
-            y, last = self.cell(x[..., 0, :], state)
-            return jnp.broadcast_to(y[..., None, :], (*x.shape[:-1], y.shape[-1])), last
         return self._step_by_step(x, self._first_state(state, x), mask, reverse=backward)
 
     def _parameter(self) -> Array | None:
@@ -213,11 +209,6 @@ class Recurrence(SequenceLayer):
         yield bare(self.cell)
         yield "reverse", self.reverse, False
         yield "return_state", self.return_state, False
-
-
-def _waits(cell: Any) -> bool:
-    """Tell whether a cell of Rosin's own waits for its sizes."""
-    return isinstance(cell, Deferred) and issubclass(cell.recipe.layer, Cell)
 
 
 def _shapes(tree: Any) -> str:
