@@ -10,7 +10,9 @@ import pytest
 
 import rosin as rs
 from rosin.errors import RangeError, StructureError
-from rosin.optimisers.rules import Adam, AdamW, Descent, Momentum, Rule
+from rosin.optimisers.adam import Adam, AdamW
+from rosin.optimisers.descent import Descent, Momentum
+from rosin.optimisers.rule import Rule
 
 STEPS = 20
 START = np.array([[0.5, -1.5, 2.0], [3.0, -0.25, 1.0]])
@@ -196,4 +198,4 @@ def test_a_traced_hyperparameter_has_to_be_one_number():
 
 def test_a_rule_without_a_transformation_of_its_own_says_so():
     with pytest.raises(NotImplementedError):
-        Rule().transformation()
+        Rule().transformation().init({})

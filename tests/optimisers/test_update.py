@@ -60,8 +60,8 @@ def steps(opt_state, model, count=3):
 
 def path_state(opt_state, name):
     """Take what the optimiser remembers of one parameter, wherever it is kept."""
-    adam = opt_state.state[0]
-    return adam.mu[name], adam.nu[name]
+    first, root = opt_state.state.memory
+    return first[name], root[name]
 
 
 # --- what moves -----------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_the_state_has_memory_of_its_own_even_if_it_begins_with_the_parameters()
     model = jnp.ones(3)
     opt_state = rs.setup(slow, model)
     model.delete()
-    assert float(opt_state.state[""].sum()) == 3
+    assert float(opt_state.state.memory[""].sum()) == 3
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def test_half_precision_parameters_have_their_state_in_float32(dtype):
     opt_state = rs.setup(rs.Adam(), model)
     gradient = jnp.full(3, 1e-4, dtype)  # its square is 1e-8, below the least float16
     opt_state, _ = rs.update(opt_state, model, gradient)
-    mu, nu = path_state(opt_state, "")
-    assert mu.dtype == nu.dtype == jnp.float32
+    mu, root = path_state(opt_state, "")
+    assert mu.dtype == root.dtype == jnp.float32
     # 1 - 0.999 is 1e-3 to 1.3e-5 in float32.
-    np.testing.assert_allclose(nu, np.full(3, 1e-3 * float(gradient[0]) ** 2), rtol=1e-4)
+    np.testing.assert_allclose(root, np.full(3, 1e-3**0.5 * float(gradient[0])), rtol=1e-4)
 
 
 def test_float64_parameters_stay_so():
@@ -249,7 +249,7 @@ def test_state_that_is_not_kept_by_path_is_handed_on_when_something_is_frozen():
     model = net()
     rule = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_schedule(lambda n: -0.1 * n))
     opt_state, _ = steps(rs.setup(rule, model), rs.freeze(model, "layers[0]"))
-    assert int(opt_state.state[1].count) == 3
+    assert int(opt_state.state.memory[1].count) == 3
 
 
 # --- optax ----------------------------------------------------------------------------
@@ -471,7 +471,7 @@ def test_the_probe_sees_an_update_of_another_shape():
     opt_state = rs.setup(rs.Adam(0.1), model)
     with compilations() as compiled:
         rs.update(opt_state, model, jnp.ones(7))
-    assert compiled == ["apply"]
+    assert compiled == ["_guarded"]
 
 
 def test_under_jit_hyperparameters_are_data():

@@ -6,6 +6,7 @@ A path reads like the Python expression that reaches the leaf, without the model
 `encoder.bias`; others in brackets, `encoder["a b"].bias`.
 """
 
+import functools
 import json
 import re
 from typing import Any, TypeAlias
@@ -114,3 +115,40 @@ def _key(name: str | None, index: str | None, quoted: str | None) -> Any:
     if index is not None:
         return ANY if index == "*" else SequenceKey(int(index))
     return DictKey(json.loads(str(quoted)))
+
+
+# --- globs ------------------------------------------------------------------------------
+
+
+class Glob:
+    """A path with wild cards: `*` for anything within a step, `**` for any steps or none.
+
+    It covers the paths that it names, and all that stands inside of what it names.
+
+    Raises:
+        StructureError: The text would not be a path without its wild cards.
+
+    Examples:
+        >>> Glob("encoder").covers("encoder.layers[0].weight")
+        True
+        >>> Glob("**.bias").covers("encoder.layers[0].weight")
+        False
+    """
+
+    def __init__(self, pattern: str) -> None:
+        self._expression = _expression(pattern)
+
+    def covers(self, path: str) -> bool:
+        """Tell whether the pattern names a path, or something around it."""
+        return self._expression.fullmatch(path) is not None
+
+
+@functools.lru_cache(maxsize=256)
+def _expression(pattern: str) -> re.Pattern[str]:
+    """Turn a glob into a regular expression over paths."""
+    text = pattern if isinstance(pattern, str) else "?"
+    parse_path(re.sub(r"\*+", "_", text.replace("[*]", "[0]")))
+    pieces = re.split(r"(\*\*\.|\*\*|\*)", text)
+    meanings = {"**.": r"(?:.*\.)?", "**": r".*", "*": r"[^.\[\]]*"}
+    body = "".join(meanings.get(piece) or re.escape(piece) for piece in pieces)
+    return re.compile(rf"{body}(?:[.\[].*)?" if text else r".*")

@@ -2,7 +2,7 @@
 """Layers that look whole numbers up in a table: Embedding, EmbeddingBag."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from rosin.core.module import Module
 from rosin.core.random import resolve_key
@@ -55,6 +55,7 @@ class Embedding(Module):
         rows are not taken: `x @ layer.weight` maps them.
     """
 
+    undecayed: ClassVar[frozenset[str]] = frozenset({"weight"})
     weight: Array
     padding_index: Static[int | None]
 
@@ -126,6 +127,7 @@ class EmbeddingBag(Module):
         Flux.jl `EmbeddingBag` and PyTorch's, with indices from 0.
     """
 
+    undecayed: ClassVar[frozenset[str]] = frozenset({"weight"})
     weight: Array
     reduction: Static[Reduction]
     padding_index: Static[int | None]

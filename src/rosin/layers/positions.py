@@ -3,7 +3,7 @@
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from rosin.core.module import Module
 from rosin.core.random import resolve_key
@@ -117,6 +117,7 @@ class LearnedPositions(Module):
         Gehring et al. 2017, section 3.1; the deviation 0.02 of the start from GPT-2.
     """
 
+    undecayed: ClassVar[frozenset[str]] = frozenset({"weight"})
     weight: Array
 
     def __init__(

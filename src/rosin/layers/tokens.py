@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
@@ -145,6 +145,7 @@ class ClassToken(Module):
         Devlin et al. 2019, section 3; Metalhead.jl `ClassTokens`.
     """
 
+    undecayed: ClassVar[frozenset[str]] = frozenset({"weight"})
     weight: Array
 
     def __init__(

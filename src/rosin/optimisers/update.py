@@ -2,8 +2,8 @@
 """Applying a rule to a model: setup, update, adjust."""
 
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,13 @@ from rosin.core.module import Module
 from rosin.core.paths import path_string
 from rosin.core.sharing import expect_settled
 from rosin.core.tree import Split, expect_trainable
-from rosin.core.types import Buffer, PyTree, Shape, Static
+from rosin.core.types import Array, Buffer, PyTree, Shape, Static
 from rosin.core.validation import expect_kind, refuse
 from rosin.errors import StructureError, shown
-from rosin.optimisers.rules import Rule, Transformation
+from rosin.optimisers.groups import grouped
+from rosin.optimisers.hyperparameters import Hyperparameter
+from rosin.optimisers.numerics import saturated
+from rosin.optimisers.rule import Rule, Transformation
 
 M = TypeVar("M")
 
@@ -27,17 +30,19 @@ MAX_LISTED = 8
 class OptimiserState(Module):
     """A rule with its hyperparameters, and what it remembers of each parameter.
 
-    Made by `setup`. `state` is the state of the optax transformation, which sees the
-    parameters as a dict from path to array: it does not matter to it how the model is
+    Made by `setup`. `state` holds the number of steps and the rule's memory. The rule sees
+    the parameters as a dict from path to array: it does not matter to it how the model is
     built around them.
 
     Shapes:
         - rule: its hyperparameters, each `()`, buffers.
         - state: buffers; half-precision parameters have theirs in float32.
+        - skipped: `()`, how many steps `update` has left out as not finite, a buffer.
     """
 
     rule: Buffer[Rule]
     state: Buffer[Any]
+    skipped: Buffer[Array]
     paths: Static[tuple[str, ...]]
     shapes: Static[tuple[Shape, ...]]
 
@@ -47,15 +52,22 @@ class OptimiserState(Module):
         yield "arrays", len(self.paths)
 
 
-def setup(rule: Rule | optax.GradientTransformation, model: Any) -> OptimiserState:
+def setup(
+    rule: Rule | optax.GradientTransformation | Mapping[str, Rule], model: Any
+) -> OptimiserState:
     """Prepare the optimiser's state for the trainable parts of a model.
 
     Args:
-        rule: A rule of Rosin, or any `optax.GradientTransformation`.
+        rule: A rule of Rosin, or any `optax.GradientTransformation`. Or a dict from globs
+            over paths to rules: `{"encoder": rs.Adam(1e-4), "**": rs.Adam(1e-3)}`. A glob
+            covers what it names and all inside of that; `*` stands for anything within a
+            step of the path, `**` for any steps. Each parameter belongs to the first glob
+            that covers it, so narrow ones go first.
         model: A module, or any tree. Parts that are frozen now get no state.
 
     Raises:
-        StructureError: The first argument is no rule.
+        StructureError: The first argument is no rule, or a glob is left without a
+            parameter, or a parameter without a glob.
         DtypeError: The model has nothing to train.
 
     Examples:
@@ -66,23 +78,29 @@ def setup(rule: Rule | optax.GradientTransformation, model: Any) -> OptimiserSta
     Source:
         Flux.jl `setup`.
     """
-    expect_kind((Rule, optax.GradientTransformation), subject="setup", rule=rule)
-    known = rule if isinstance(rule, Rule) else Transformation(rule)
+    expect_kind((Rule, optax.GradientTransformation, dict), subject="setup", rule=rule)
     expect_settled(model, subject="setup")
     split = Split(model)
     expect_trainable(split, subject="setup")
+    if isinstance(rule, dict):
+        known = grouped(rule, split.paths).settled(model)
+    else:
+        known = rule.settled(model) if isinstance(rule, Rule) else Transformation(rule)
     shapes = tuple(leaf.shape for leaf in split.trained)
     parameters = dict(zip(split.paths, map(_wide, split.trained), strict=True))
     # Copied, because some rules begin with the parameters themselves as their state.
-    state = jax.tree.map(jnp.copy, known.transformation().init(parameters))
-    return OptimiserState(known, state, tuple(split.paths), shapes)
+    state = jax.tree.map(jnp.copy, known.start(parameters))
+    skipped = jnp.zeros((), jnp.int32)
+    return OptimiserState(known, state, skipped, tuple(split.paths), shapes)
 
 
 def update(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState, M]:
     """Take one step: return the new optimiser state and the new model.
 
     Leaves whose gradient is None stay as they are, and so does what the optimiser
-    remembers of them. The step itself is compiled, once for each structure.
+    remembers of them. If a gradient, or a new value, is not finite, everything comes back
+    as it was, bit for bit, and `skipped` of the state counts one more. The step itself is
+    compiled, once for each structure.
 
     Args:
         opt_state: From `setup`, or from the step before.
@@ -100,41 +118,79 @@ def update(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserStat
     """
     expect_opt_state(opt_state)
     _expect_gradient(model, grads)
-    return _compiled(opt_state, strong(model), strong(grads))
+    return _guarded(opt_state, strong(model), strong(grads))
 
 
 def apply(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState, M]:
-    """Take the step that `update` describes, traced; the gradient is known to fit."""
+    """Take the step that `update` describes, traced, whether finite or not.
+
+    The gradient is known to fit.
+    """
     split = Split(model)
     parameters = dict(zip(split.paths, split.trained, strict=True))
-    _expect_same_model(opt_state, model, parameters)
+    expect_same_model(opt_state, model, parameters)
     gradients = {path: _wide(g) for path, g in _by_path(grads).items() if g is not None}
     if not gradients:
         return opt_state, model
     live = {path: _wide(parameters[path]) for path in gradients}
-    held = set(opt_state.paths) - set(live)
-    before = _without(opt_state.state, opt_state.paths, held)
-    steps: Any
-    steps, after = opt_state.rule.transformation().update(gradients, before, live)
-    after = jax.tree.map(jnp.asarray, after)
-    moved = {path: (live[path] + steps[path]).astype(parameters[path].dtype) for path in live}
+    held = frozenset(opt_state.paths) - frozenset(live)
+    parts = opt_state.rule.partitioned(opt_state.paths)
+    before = _without(opt_state.state, parts, held)
+    descents, after = opt_state.rule.proceed(gradients, before, live)
+    moved = {path: _moved(live[path], descents[path], parameters[path].dtype) for path in live}
     leaves = [moved.get(path, leaf) for path, leaf in parameters.items()]
-    state = _refilled(after, opt_state.state, opt_state.paths, held)
+    state = _refilled(after, opt_state.state, parts, held)
     return opt_state.replace(state=state), split.join(leaves, split.rest)
 
 
-_compiled = jax.jit(apply)
+def _moved(parameter: Any, descent: Any, dtype: Any) -> Any:
+    """Subtract; what overflows in the dtype of the parameter becomes its largest number."""
+    finite = jnp.isfinite(parameter) & jnp.isfinite(descent)
+    limit = jnp.where(
+        finite, jnp.finfo(dtype).max.astype(jnp.finfo(parameter.dtype).dtype), jnp.inf
+    )
+    return saturated(parameter - descent, limit).astype(dtype)
 
 
-def adjust(opt_state: OptimiserState, **hyperparameters: float) -> OptimiserState:
+@jax.jit
+def _guarded(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState, M]:
+    new_state, new_model = apply(opt_state, model, grads)
+    old, structure = jax.tree.flatten((opt_state, model))
+    new = jax.tree.leaves((new_state, new_model))
+    # Said without a negation: XLA takes minutes to compile "not (a or b or ...)" of a deep model.
+    sound = [jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]
+    sound += [is_sound(a, b) for a, b in zip(old, new, strict=True) if a is not b]
+    finite = functools.reduce(jnp.logical_and, sound, jnp.asarray(True))
+    kept_state, kept_model = structure.unflatten(
+        [a if a is b else jnp.where(finite, b, a) for a, b in zip(old, new, strict=True)]
+    )
+    skipped = kept_state.skipped + jnp.where(finite, 0, 1).astype(jnp.int32)
+    return kept_state.replace(skipped=skipped), kept_model
+
+
+def is_sound(old: Any, new: Any) -> Array | bool:
+    """Tell whether a new value is finite; an infinity that stood there before may stay."""
+    if not jnp.issubdtype(new.dtype, jnp.inexact):
+        return True
+    return (jnp.isfinite(new) | (new == old)).all()
+
+
+def adjust(
+    opt_state: OptimiserState, *where: str, **hyperparameters: Hyperparameter
+) -> OptimiserState:
     """Return the state with other hyperparameters; nothing is compiled again.
+
+    A number in place of another compiles nothing; a schedule in place of a number does.
 
     Args:
         opt_state: From `setup`.
+        where: Which rule, if several have the hyperparameter: the glob of its group, and
+            in a chain the name of its class, or its place as `"[0]"`.
         hyperparameters: By the names of the rule, such as `learning_rate=1e-4`.
 
     Raises:
-        StructureError: The rule has no hyperparameter of that name; the known are listed.
+        StructureError: No rule has a hyperparameter of that name, and the known are listed;
+            or several do.
         RangeError: A value is out of its range.
 
     Examples:
@@ -142,6 +198,10 @@ def adjust(opt_state: OptimiserState, **hyperparameters: float) -> OptimiserStat
         >>> opt_state = rs.setup(rs.Adam(1e-3), jnp.ones(3))
         >>> rs.adjust(opt_state, learning_rate=1e-4).rule
         Adam(learning_rate=0.0001, beta1=0.9, beta2=0.999, epsilon=1e-08)
+        >>> two = rs.setup({"a": rs.Descent(1.0), "b": rs.Descent(2.0)}, {"a": jnp.ones(1),
+        ...     "b": jnp.ones(1)})
+        >>> rs.adjust(two, "b", learning_rate=0.5).rule
+        Groups({'a': Descent(learning_rate=1.0), 'b': Descent(learning_rate=0.5)})
 
     Source:
         Flux.jl `adjust!`, which ignores names it does not know.
@@ -155,7 +215,7 @@ def adjust(opt_state: OptimiserState, **hyperparameters: float) -> OptimiserStat
             got="none",
             fix="pass, for example, learning_rate=1e-4",
         )
-    return opt_state.replace(rule=opt_state.rule.adjusted(**hyperparameters))
+    return opt_state.replace(rule=opt_state.rule.adjusted(*where, **hyperparameters))
 
 
 def _wide(leaf: Any) -> Any:
@@ -192,32 +252,32 @@ def _paths(structure: Any) -> tuple[str, ...]:
 
 # --- state of some of the parameters ------------------------------------------------
 
+Parts: TypeAlias = list[frozenset[str]]
 
-def _without(state: PyTree, paths: tuple[str, ...], held: set[str]) -> PyTree:
+
+def _without(state: PyTree, parts: Parts, held: frozenset[str]) -> PyTree:
     """Take the held leaves out of every part of the state that is kept by path."""
 
     def change(part: Any) -> Any:
         return {p: v for p, v in part.items() if p not in held} if isinstance(part, dict) else part
 
-    return jax.tree.map(change, state, is_leaf=_is_part(paths)) if held else state
+    return jax.tree.map(change, state, is_leaf=_is_part(parts)) if held else state
 
 
-def _refilled(new: PyTree, old: PyTree, paths: tuple[str, ...], held: set[str]) -> PyTree:
+def _refilled(new: PyTree, old: PyTree, parts: Parts, held: frozenset[str]) -> PyTree:
     """Put the held leaves back, as they were."""
     if not held:
         return new
-    live = tuple(path for path in paths if path not in held)
-    old_parts = jax.tree.leaves(old, is_leaf=_is_part(paths))
-    new_parts, structure = jax.tree.flatten(new, is_leaf=_is_part(live))
+    old_parts = jax.tree.leaves(old, is_leaf=_is_part(parts))
+    new_parts, structure = jax.tree.flatten(new, is_leaf=_is_part([p - held for p in parts]))
     pairs = zip(new_parts, old_parts, strict=True)
     return structure.unflatten(
-        [n | {p: o[p] for p in held} if isinstance(n, dict) else n for n, o in pairs]
+        [n | {p: o[p] for p in o if p in held} if isinstance(n, dict) else n for n, o in pairs]
     )
 
 
-def _is_part(paths: tuple[str, ...]) -> Callable[[Any], bool]:
-    names = set(paths)
-    return lambda node: isinstance(node, dict) and node.keys() == names
+def _is_part(parts: Parts) -> Callable[[Any], bool]:
+    return lambda node: isinstance(node, dict) and frozenset(node) in parts
 
 
 # --- what fits together --------------------------------------------------------------
@@ -281,7 +341,7 @@ def _fits(gradient: Any, parameter: Any) -> bool:
     return floating and gradient.shape == parameter.shape and kinds[0] == kinds[1]
 
 
-def _expect_same_model(opt_state: OptimiserState, model: Any, parameters: dict[str, Any]) -> None:
+def expect_same_model(opt_state: OptimiserState, model: Any, parameters: dict[str, Any]) -> None:
     """Refuse a model with other parameters than `setup` saw; frozen ones count as there."""
     there, known = _by_path(model), dict(zip(opt_state.paths, opt_state.shapes, strict=True))
     wrong = [f"{_named(p)}: not trainable in setup" for p in parameters if p not in known]

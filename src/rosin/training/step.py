@@ -13,7 +13,7 @@ from rosin.core.gradient import withgradient
 from rosin.core.types import Array, PyTree
 from rosin.core.validation import expect_callable, expect_kind, refuse
 from rosin.errors import ShapeError, StructureError, shown
-from rosin.optimisers.update import OptimiserState, apply, expect_opt_state, strong
+from rosin.optimisers.update import OptimiserState, apply, expect_opt_state, is_sound, strong
 from rosin.training.samecode import SameCode
 
 M = TypeVar("M")
@@ -111,7 +111,7 @@ def guarded_step(
     new = jax.tree.leaves((new_model, new_opt_state))
     # Said without a negation: XLA takes minutes to compile "not (a or b or ...)" of a deep model.
     sound = [jnp.isfinite(x).all() for x in (number, *jax.tree.leaves(grads))]
-    sound += [_is_sound(a, b) for a, b in zip(old, new, strict=True) if a is not b]
+    sound += [is_sound(a, b) for a, b in zip(old, new, strict=True) if a is not b]
     finite = functools.reduce(jnp.logical_and, sound, jnp.asarray(alive))
     chosen = [a if a is b else jnp.where(finite, b, a) for a, b in zip(old, new, strict=True)]
     kept_model, kept_state = structure.unflatten(chosen)
@@ -126,13 +126,6 @@ def _traced_step(
 
 _step = jax.jit(_traced_step, static_argnums=0)
 _donating_step = jax.jit(_traced_step, static_argnums=0, donate_argnums=(1, 2))
-
-
-def _is_sound(old: Any, new: Any) -> Array | bool:
-    """Tell whether a new value is finite; an infinity that stood there before may stay."""
-    if not jnp.issubdtype(new.dtype, jnp.inexact):
-        return True
-    return (jnp.isfinite(new) | (new == old)).all()
 
 
 def arguments_of(batch: PyTree) -> tuple[Any, ...]:
