@@ -225,8 +225,9 @@ def test_dropout_acts_between_layers_and_in_training_alone():
     assert not np.allclose(y, layer(X))
     assert layer.dropout.key != after.dropout.key
     np.testing.assert_array_equal(rs.testmode(layer)(X), layer(X))
-    everything = rs.GRU(2, 3, layers=2, dropout=1.0, key=KEY)
-    dropped, _ = rs.recording(lambda m: m(X), everything)
+    everything = rs.GRU(2, 3, layers=2, dropout=1.0, return_state=True, key=KEY)
+    (dropped, last), _ = rs.recording(lambda m: m(X), everything)
+    np.testing.assert_allclose(last[0], everything.layers[0](X)[:, -1], rtol=1e-6)
     alone = everything.layers[1](np.zeros_like(dropped))
     np.testing.assert_allclose(dropped, alone, rtol=1e-6)
 
