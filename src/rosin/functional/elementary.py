@@ -7,7 +7,9 @@ stores the result, while polynomials become part of the loops around them. In fl
 functions are XLA's.
 
 What XLA keeps in a loop of its own is a quotient that is used twice. Where a value and its
-derivative have a quotient in common, it is computed once for both.
+derivative have a quotient in common, it is computed once for both. And it hands a sum to
+another library, with the arithmetic before it, which is slow there; what stops that is a
+`where` at the end of a function.
 """
 
 import functools

@@ -20,7 +20,8 @@ def _log1p_exp(x: Array) -> Array:
 
 @with_derivative(logistic)
 def _softplus(x: Array) -> Array:
-    return jnp.maximum(x, 0) + _log1p_exp(x)
+    rest = _log1p_exp(x)
+    return jnp.where(x < 0, rest, x + rest)
 
 
 def softplus(x: ArrayLike) -> Array:
@@ -50,7 +51,8 @@ def _logsigmoid_slope(x: Array) -> Array:
 
 @with_derivative(_logsigmoid_slope)
 def _logsigmoid(x: Array) -> Array:
-    return jnp.minimum(x, 0) - _log1p_exp(x)
+    rest = _log1p_exp(x)
+    return jnp.where(x < 0, x - rest, -rest)
 
 
 def logsigmoid(x: ArrayLike) -> Array:
@@ -88,7 +90,8 @@ def _squareplus(x: Array, b: float) -> Array:
     u = jnp.abs(x) * (1 / math.sqrt(b))
     z = jnp.minimum(u, _SQUARES)
     root = jnp.maximum(jnp.sqrt(z * z + 1), u)
-    return jnp.maximum(x, 0) + (0.5 * math.sqrt(b)) / (root + u)
+    left = (0.5 * math.sqrt(b)) / (root + u)
+    return jnp.where(x < 0, left, x + left)
 
 
 def squareplus(x: ArrayLike, *, b: float = 4.0) -> Array:
