@@ -124,20 +124,21 @@ def exponent_unit(x: Array) -> float:
     return 1 / math.log(2) if x.dtype == jnp.float32 else 1.0
 
 
-def split_exponential(high: Array, *low: Array) -> Exponential:
-    """Compute the exponential of minus a sum over `exponent_unit`; the sum is not negative.
+def split_exponential(rough: Array, high: Array, *low: Array) -> Exponential:
+    """Compute the exponential of minus a sum, `high` and all `low`, which is not negative.
 
     Args:
-        high: In float32 a multiple of 2**-17 up to 182, so that it has no rounding.
-        low: The rest, small enough for its rounding not to matter, the largest part first.
+        rough: The sum to some digits; like the others in units of `exponent_unit`.
+        high: Its first part, in float32 a multiple of 2**-17, so that it has no rounding.
+        low: The other parts, so small that their rounding does not matter.
     """
     if high.dtype == jnp.float32:
-        grown, power = _split_exponential(high, low)
+        grown, power = _split_exponential(rough, high, low)
         return Exponential(grown, power, 2.0**-32, 2.0**-32)
-    rest = functools.reduce(jnp.add, low)
-    total = high + rest
+    # Not `rough`: a product would be fused into the first difference.
+    total = functools.reduce(jnp.add, low, high)
     root = jnp.exp(-0.5 * total)
-    return Exponential((total - high) - rest, root, 1.0, root)
+    return Exponential(functools.reduce(jnp.subtract, low, total - high), root, 1.0, root)
 
 
 def exp(x: Array) -> Array:
@@ -214,8 +215,8 @@ def _(
 
 
 @jax.custom_jvp
-def _split_exponential(high: Array, low: tuple[Array, ...]) -> tuple[Array, Array]:
-    k, bits = _whole(-functools.reduce(jnp.add, low, high))
+def _split_exponential(rough: Array, high: Array, low: tuple[Array, ...]) -> tuple[Array, Array]:
+    k, bits = _whole(-rough)
     r = functools.reduce(jnp.subtract, low, -high - k)
     f, e, d, c, b, a = _EXP2
     s = r * r
@@ -224,8 +225,9 @@ def _split_exponential(high: Array, low: tuple[Array, ...]) -> tuple[Array, Arra
 
 @_split_exponential.defjvp
 def _(
-    primals: tuple[Array, tuple[Array, ...]], tangents: tuple[Array, tuple[Array, ...]]
+    primals: tuple[Array, Array, tuple[Array, ...]],
+    tangents: tuple[Array, Array, tuple[Array, ...]],
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     grown, power = _split_exponential(*primals)
-    change = -math.log(2) * functools.reduce(jnp.add, tangents[1], tangents[0])
+    change = -math.log(2) * functools.reduce(jnp.add, tangents[2], tangents[1])
     return (grown, power), ((1 + grown) * change, jnp.zeros_like(power))

@@ -3,7 +3,7 @@
 
 A gate of the form x sigmoid(u), with u odd in x, is computed from t = sigmoid(-|u|) alone:
 y = x t on the left and x (1 - t) on the right. Its derivative on the left is
-t (1 - |u'x| + |u'x| t), and on the right 1 less that of -x.
+t ((1 - |u'x|) (1 - t) + t), and on the right 1 less that of -x.
 """
 
 import jax.numpy as jnp
@@ -20,16 +20,17 @@ def gate(x: Array, a: Array, n: Exponential) -> Array:
     return jnp.where(x < 0, -(a * n.odds) * n.last, x * (1 - n.odds * n.last))
 
 
-def gate_slope(x: Array, n: Exponential, growth: Array, rest: Array) -> Array:
-    """Compute its derivative, where `growth` is |u'x| and `rest` is 1 - |u'x|."""
+def gate_slope(x: Array, n: Exponential, rest: Array) -> Array:
+    """Compute its derivative, where `rest` is 1 - |u'x|."""
     odds = n.odds
-    left = odds * (rest + growth * (odds * n.last)) * n.last
+    tail = odds * n.last
+    left = odds * (rest * (1 - tail) + tail) * n.last
     return jnp.where(x < 0, left, 1 - left)
 
 
 def _swish_slope(x: Array) -> Array:
     a = magnitude(x, 126, 800)
-    return gate_slope(x, exponential(a, -1), a, 1 - a)
+    return gate_slope(x, exponential(a, -1), 1 - a)
 
 
 @with_derivative(_swish_slope)

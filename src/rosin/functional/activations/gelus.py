@@ -34,9 +34,10 @@ def _multiple(a: Array, step: float, reach: float) -> Array:
     return lax.bitcast_convert_type(cut, jnp.float32) - reach
 
 
-def _short(number: float, bits: int) -> float:
-    """Round to so many bits behind the point."""
-    return round(number * 2**bits) / 2**bits
+def _short(number: float, bits: int, a: Array) -> float:
+    """Round to so many bits behind the point, and 16 more in float64."""
+    scale = 2.0 ** (bits if a.dtype == jnp.float32 else bits + 16)
+    return round(number * scale) / scale
 
 
 # --- x sigmoid(u) -------------------------------------------------------------------
@@ -52,30 +53,27 @@ _LINEAR_HIGH = float(np.float32(_LINEAR))
 _LINEAR_LOW = _LINEAR - _LINEAR_HIGH
 
 
-def _cubic_exponent(a: Array) -> tuple[Array, Array, Array]:
-    """Split |u| in its unit; it is (linear + cubic a**2) a."""
+def _cubic_exponent(a: Array) -> tuple[Array, Array, Array, Array]:
+    """Split |u|, which is (linear + cubic a**2) a, for `split_exponential`."""
     unit = exponent_unit(a)
     linear, cubic = unit * _LINEAR, unit * _CUBIC
-    cubic_high = _short(cubic, 7)
+    cubic_high = _short(cubic, 7, a)
     cubic_low = (cubic - cubic_high) + _CUBIC_REST
-    # Such that the two remainders cancel at a = 6.3 and stay small.
-    linear_high = _short(linear + 40 * cubic_low, 13)
-    h = _multiple(a, 1 / 8, 16)
-    rest, square = a - h, h * h
-    v = cubic_high * square + linear_high
+    # Such that the two low parts cancel at a = 6.3 and stay small.
+    linear_high = _short(linear + 40 * cubic_low, 13, a)
     linear_low = (linear - linear_high) + _LINEAR_REST
-    curved = cubic_low * square
-    change = (3 * curved + linear_low) + rest * (cubic * (2 * h + a))
-    low = h * (curved + linear_low) + rest * change
-    return h * v, rest * (3 * v - 2 * linear_high), low
+    h = _multiple(a, 1 / 8, 16)
+    r, square = a - h, h * h
+    v = cubic_high * square + linear_high
+    # What is left of a**3 = h**3 + 3 r h**2 + r**2 (3 h + r), and of a.
+    low = cubic_low * square * (a + 2 * r) + cubic * (r * r) * (2 * h + a) + linear_low * a
+    return a * (linear + cubic * (a * a)), h * v, r * (3 * v - 2 * linear_high), low
 
 
 def _gelu_tanh_slope(x: Array) -> Array:
     a = magnitude(x, 11, 22)
-    curved = 3 * _CUBIC * (a * a)
-    growth = a * (curved + _LINEAR)
-    rest = (1 - a * _LINEAR_HIGH) - a * (curved + _LINEAR_LOW)
-    return gate_slope(x, split_exponential(*_cubic_exponent(a)), growth, rest)
+    rest = (1 - a * _LINEAR_HIGH) - a * (3 * _CUBIC * (a * a) + _LINEAR_LOW)
+    return gate_slope(x, split_exponential(*_cubic_exponent(a)), rest)
 
 
 @with_derivative(_gelu_tanh_slope)
@@ -84,18 +82,19 @@ def _gelu_tanh(x: Array) -> Array:
     return gate(x, a, split_exponential(*_cubic_exponent(a)))
 
 
-def _linear_exponent(a: Array, unit: float) -> tuple[Array, Array]:
+def _linear_exponent(a: Array, unit: float) -> tuple[Array, Array, Array]:
+    """Split |u|, which is 1.702 a."""
     steepness = unit * _STEEPNESS
-    high = _short(steepness, 13)
+    high = _short(steepness, 13, a)
     h = _multiple(a, 1 / 8, 128)
-    return h * high, h * (steepness - high) + (a - h) * steepness
+    return steepness * a, h * high, h * (steepness - high) + (a - h) * steepness
 
 
 def _gelu_sigmoid_slope(x: Array) -> Array:
     a = magnitude(x, 70, 470)
     n = split_exponential(*_linear_exponent(a, exponent_unit(a)))
-    high, low = _linear_exponent(a, 1.0)
-    return gate_slope(x, n, high + low, (1 - high) - low)
+    _, high, low = _linear_exponent(a, 1.0)
+    return gate_slope(x, n, (1 - high) - low)
 
 
 @with_derivative(_gelu_sigmoid_slope)
@@ -166,12 +165,13 @@ _G = (
 )
 
 
-def _square_exponent(a: Array) -> tuple[Array, Array, Array]:
-    """Split a**2 / 2 in its unit."""
+def _square_exponent(a: Array) -> tuple[Array, Array, Array, Array]:
+    """Split a**2 / 2."""
     half = 0.5 * exponent_unit(a)
-    high = _short(half, 8)
+    high = _short(half, 8, a)
     h = _multiple(a, 1 / 16, 16)
-    return high * (h * h), (half * (a - h)) * (a + h), (half - high) * (h * h)
+    square = h * h
+    return half * (a * a), high * square, (half * (a - h)) * (a + h), (half - high) * square
 
 
 def _scaled_tail(a: Array) -> Array:
