@@ -84,6 +84,8 @@ CASES = {
         np.array([0, 1, 2]), np.array([0, 3, 2])
     ),
     "batches of bilinear that differ": lambda: rs.Bilinear(4, 2, key=KEY)(X, X[:3]),
+    "a slope above one": lambda: rs.leakyrelu(X, slope=2),
+    "an activation of whole numbers": lambda: rs.gelu(np.arange(3)),
     "a layer as an activation": lambda: dense(4, 3, rs.BatchNorm(3)),
     "a layer with the name of a field": lambda: rs.Chain(layers=dense(4, 3)),
     "a model without its sizes": lambda: rs.Chain(dense(4, 3), rs.Dense(rs.auto, 2))(X),

@@ -16,6 +16,7 @@ from numerics.precise import BARS, measure
 from numerics.ulps import in_ulps
 from rosin.errors import DtypeError, RangeError
 from rosin.functional import activations
+from tests.stored import stored
 
 NAMES = list(FORMULAS)
 SAMPLES = np.concatenate([np.linspace(-9, 9, 91) + 0.01, [1e-3, -1e-3, 30, -30, 1e4, -1e4]])
@@ -25,6 +26,18 @@ SAMPLES = np.concatenate([np.linspace(-9, 9, 91) + 0.01, [1e-3, -1e-3, 30, -30, 
 def test_float64_values_and_two_derivatives_match_mpmath(name):
     # The bars, in ULP, have their reasons in numerics/precise.py.
     assert all(error <= bar for error, bar in zip(measure(name), BARS, strict=True))
+
+
+def test_values_and_derivatives_are_those_of_pytorch_at_kinks_too():
+    torch = stored("activations", "activations")
+    names = {key.partition(".")[0] for key in torch if "." in key}
+    assert len(names) == 23
+    for name in names:
+        y, pull = jax.vjp(getattr(rs, name), torch["x"])
+        # Of either side 4 units of the last place, of numbers up to 10 in sums.
+        near = {"rtol": 1e-6, "atol": 1e-6, "err_msg": name}
+        np.testing.assert_allclose(y, torch[f"{name}.y"], **near)
+        np.testing.assert_allclose(pull(jnp.ones_like(y))[0], torch[f"{name}.slope"], **near)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "gelu", "elu", "softplus"])
