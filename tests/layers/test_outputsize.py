@@ -21,6 +21,11 @@ def depthwise(**options):
     return rs.DepthwiseConv((3, 3), 3, **options)
 
 
+def named(part):
+    """Name a layer, a function or a shape in the same words in every process."""
+    return getattr(part, "__name__", None) or str(part)
+
+
 SIZES = [
     (rs.Dense(10, 5), (1, 10), (1, 5)),
     (rs.Chain(rs.Dense(10, 5), rs.Dense(5, 2)), (8, 10), (8, 2)),
@@ -57,7 +62,7 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize(("model", "shape", "expected"), SIZES, ids=str)
+@pytest.mark.parametrize(("model", "shape", "expected"), SIZES, ids=named)
 def test_sizes_are_those_of_flux(model, shape, expected):
     assert rs.outputsize(model, shape) == expected
 
