@@ -7,7 +7,9 @@ one program: with a hundred layers, compiling is what the time goes to.
 
 import copy
 import functools
+import inspect
 import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -272,3 +274,24 @@ def test_a_layer_survives_checkpoint_copy_and_map(row):
     assert jax.tree.map(lambda x: x, layer) == layer
     kept = jax.jit(jax.checkpoint(functools.partial(row.call, layer)))(*inputs)
     assert_close(kept, output)
+
+
+def is_layer(value):
+    """Tell whether a value is a class whose instances can be called."""
+    return inspect.isclass(value) and any("__call__" in vars(base) for base in value.__mro__)
+
+
+PUBLIC_LAYERS = [
+    name
+    for home, names in rs.PUBLIC.items()
+    for name in names
+    if home.startswith("rosin.layers") and is_layer(getattr(rs, name))
+]
+
+
+ROWS = "".join(path.read_text() for path in Path(__file__).parent.glob("layer_rows/*.py"))
+
+
+@pytest.mark.parametrize("name", PUBLIC_LAYERS)
+def test_every_public_layer_is_in_a_row(name):
+    assert re.search(rf"\brs\.{name}\(|=rs\.{name}\b", ROWS)
