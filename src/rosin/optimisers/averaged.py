@@ -32,7 +32,7 @@ def averaged(opt_state: OptimiserState, model: M) -> M:
         StructureError: `opt_state` is not what `setup` returned for this model.
 
     Examples:
-        >>> import rosin as rs
+        >>> import jax.numpy as jnp, rosin as rs
         >>> rule = rs.OptimiserChain(rs.Descent(1.0), rs.ScheduleFree(0.5))
         >>> opt_state, model = rs.setup(rule, jnp.zeros(1)), jnp.zeros(1)
         >>> for _ in range(2):
