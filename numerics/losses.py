@@ -69,7 +69,7 @@ VECTORS = [
     (0.0, 0.0, 0.0),
 ]
 MASKS = [(1.0, 0.0, 1.0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.25, 0.5, 0.75)]
-UNSURE = [(2.0, -1.0, 0.5), (20.0, -20.0, 15.0), (-30.0, 40.0, -50.0), (200.0, -300.0, 1e30)]
+CERTAIN = [(2.0, -1.0, 0.5), (20.0, -20.0, 15.0), (-30.0, 40.0, -50.0), (200.0, -300.0, 1e30)]
 
 Case = tuple[Any, ...]
 
@@ -110,7 +110,7 @@ def labelled(logits: list[Any]) -> list[Case]:
 def subjects() -> dict[str, Subject]:
     """List what is measured."""
     part = functools.partial
-    finite, classes = [0.0, 0.5, 1.0, 0.25], possible(LOGITS, TARGETS)
+    halves, classes = [0.0, 0.5, 1.0, 0.25], possible(LOGITS, TARGETS)
     strict = [
         (p, y)
         for p, y in pairs(SIMPLEX, TARGETS)
@@ -188,7 +188,7 @@ def subjects() -> dict[str, Subject]:
             [*pairs(SHARES, certain), ((0.0,), (0.0,)), ((1.0,), (1.0,))],
         ),
         "logitbinarycrossentropy": Subject(
-            rs.logitbinarycrossentropy, true.logit_binary, pairs(NUMBERS, finite)
+            rs.logitbinarycrossentropy, true.logit_binary, pairs(NUMBERS, halves)
         ),
         "logitbinary_focal_loss": Subject(
             rs.logitbinary_focal_loss, true.logit_binary_focal, pairs(NUMBERS, certain)
@@ -202,13 +202,13 @@ def subjects() -> dict[str, Subject]:
         "tversky_loss": Subject(rs.tversky_loss, true.tversky, pairs(SIMPLEX, MASKS)),
         "jaccard_loss": Subject(rs.jaccard_loss, true.jaccard, pairs(SIMPLEX, MASKS)),
         "logitdice_coeff_loss": Subject(
-            rs.logitdice_coeff_loss, part(true.of_logits, true.dice), pairs(UNSURE, MASKS)
+            rs.logitdice_coeff_loss, part(true.of_logits, true.dice), pairs(CERTAIN, MASKS[:3])
         ),
         "logittversky_loss": Subject(
-            rs.logittversky_loss, part(true.of_logits, true.tversky), pairs(UNSURE, MASKS)
+            rs.logittversky_loss, part(true.of_logits, true.tversky), pairs(CERTAIN, MASKS[:3])
         ),
         "logitjaccard_loss": Subject(
-            rs.logitjaccard_loss, part(true.of_logits, true.jaccard), pairs(UNSURE, MASKS)
+            rs.logitjaccard_loss, part(true.of_logits, true.jaccard), pairs(CERTAIN, MASKS[:3])
         ),
         "cosine_embedding_loss": Subject(
             rs.cosine_embedding_loss,
