@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import expect_between
-from rosin.functional.activations.bounded import hyperbolic_tangent, logistic
+from rosin.functional.activations.bounded import logistic, tanh
 from rosin.functional.elementary import exponential, log1p, magnitude, polynomial
 from rosin.functional.elementwise import with_derivative
 from rosin.functional.numerics import real_array
@@ -170,7 +170,11 @@ _LOGCOSH = (
 )
 
 
-@with_derivative(hyperbolic_tangent)
+def _logcosh_slope(x: Array) -> Array:
+    return tanh(x)  # which has a derivative of its own
+
+
+@with_derivative(_logcosh_slope)
 def _logcosh(x: Array) -> Array:
     a = jnp.abs(x)
     s = jnp.minimum(a * a, 1)
