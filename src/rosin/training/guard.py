@@ -16,7 +16,7 @@ from rosin.core.recording import recording
 from rosin.core.tree import Split, modules
 from rosin.core.types import PyTree
 from rosin.errors import NonFiniteError, shown
-from rosin.optimisers.update import OptimiserState, update
+from rosin.optimisers.update import OptimiserState, apply
 from rosin.training.replay import Fault, Replay, Traced, kind_of, written
 from rosin.training.step import arguments_of, split_loss
 
@@ -145,7 +145,7 @@ def _located(
     if finding is not None:
         return finding.error(model)
     _, grads, recorded = withgradient(loss, model, *arguments_of(batch))
-    new_state, new_model = update(opt_state, recorded, grads)
+    new_state, new_model = apply(opt_state, recorded, grads)  # `update` would hold it back
     path, kind = _first_spoilt(model, new_model)
     if kind:
         return _update_error(kind + BEYOND, as_where(path))
