@@ -45,9 +45,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize(("space", "kernel", "stride", "pad", "extra", "dilation"), CASES)
-def test_it_spreads_each_value_as_the_loops_do(space, kernel, stride, pad, extra, dilation, groups):
+def test_it_spreads_each_value_as_the_loops_do(space, kernel, stride, pad, extra, dilation):
+    groups = {1: 1, 2: 2, 3: 4}[len(space)]
     x = DRAW.normal(size=(2, *space, 4)).astype(np.float32)
     w = DRAW.normal(size=(*kernel, 3, 4)).astype(np.float32)
     options = {"stride": stride, "pad": pad, "dilation": dilation, "groups": groups}
@@ -81,8 +81,7 @@ def test_same_gives_stride_times_the_size(kernel, stride):
     assert y.shape[1] == 4 * stride
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("modes", ["rev", "fwd"])
+@pytest.mark.parametrize(("groups", "modes"), [(1, "rev"), (2, "rev"), (2, "fwd")])
 def test_gradients_match_finite_differences(groups, modes):
     with jax.enable_x64(True):
         x = DRAW.normal(size=(2, 2, 3, 2 * groups))

@@ -57,10 +57,10 @@ def test_gradients_match_finite_differences():
     with jax.enable_x64(True):
         x, options = DRAW.normal(size=(1, 4, 3, 1)), {"pad": 1, "stride": (1, 2)}
         square = jax.jit(lambda x: unfold(x, 2, **options) ** 2)
-        check_grads(square, [x], order=2, modes=["rev", "fwd"], rtol=1e-4)
+        check_grads(square, [x], order=2, modes=["rev"], rtol=1e-4)
         y = unfold(x, 2, **options)
         square = jax.jit(lambda y: fold(y, (4, 3), 2, **options) ** 2)
-        check_grads(square, [y], order=2, modes=["rev", "fwd"], rtol=1e-4)
+        check_grads(square, [y], order=2, modes=["rev"], rtol=1e-4)
 
 
 def test_overlaps_of_half_types_are_added_in_float32():

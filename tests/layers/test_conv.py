@@ -172,3 +172,50 @@ def test_lp_pools_print_and_check_their_exponent():
     assert repr(rs.LpPool(2, (2, 2), stride=1)) == "LpPool(2.0, (2, 2), stride=(1, 1))"
     with pytest.raises(rs.RangeError):
         rs.LpPool(0.5, (2, 2))
+
+
+def test_flux_s_network_of_images_gives_one_row_for_each():
+    model = rs.Chain(
+        rs.Conv((2, 2), 1, 16, rs.relu, key=KEY),
+        rs.MaxPool((2, 2)),
+        rs.Conv((2, 2), 16, 8, rs.relu, key=KEY),
+        rs.MaxPool((2, 2)),
+        rs.flatten,
+        rs.Dense(288, 10, key=KEY),
+    )
+    assert rs.outputsize(model, (5, 28, 28, 1)) == (5, 10)
+
+
+@pytest.mark.parametrize("layer", [rs.Conv, rs.ConvTranspose])
+def test_without_a_bias_there_is_none_to_train(layer):
+    made = layer((2, 2), 1, 3, bias=False, key=KEY)
+    x = jnp.zeros((1, 3, 3, 1))
+    loss, grads, _ = rs.withgradient(lambda m: ((m(x) - 2) ** 2).mean(), made)
+    assert made.bias is grads.bias is None
+    assert loss == 4  # Flux.jl test/layers/conv.jl: it can fit no constant
+    np.testing.assert_array_equal(grads.weight, jnp.zeros_like(made.weight))
+
+
+@pytest.mark.parametrize("layer", [rs.Conv, rs.ConvTranspose, rs.DepthwiseConv])
+def test_an_initialiser_decides_dtypes_and_keeps_to_the_shape(layer):
+    sizes = (4,) if layer is rs.DepthwiseConv else (4, 6)
+    made = layer((3,), *sizes, init=lambda key, shape: jnp.ones(shape, jnp.bfloat16), key=KEY)
+    assert made.weight.dtype == made.bias.dtype == jnp.bfloat16
+    with pytest.raises(rs.ShapeError):
+        layer((3,), *sizes, init=lambda key, shape: jnp.ones(shape[1:]), key=KEY)
+    with pytest.raises(rs.StructureError):
+        layer((3,), *sizes, bias=0, key=KEY)
+
+
+@pytest.mark.parametrize("layer", [rs.Conv, rs.ConvTranspose, rs.DepthwiseConv])
+def test_float64_data_is_cast_with_a_warning(layer):
+    made = layer((3,), *((4,) if layer is rs.DepthwiseConv else (4, 6)), key=KEY)
+    with pytest.warns(UserWarning, match="float64 NumPy array is cast to float32"):
+        assert made(np.ones((1, 5, 4))).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("layer", [rs.Conv, rs.ConvTranspose, rs.DepthwiseConv])
+def test_a_kernel_without_its_axes_is_refused_and_told_how(layer):
+    with pytest.raises(rs.RangeError) as caught:
+        layer(3, 1, *(() if layer is rs.DepthwiseConv else (8,)), key=KEY)
+    assert caught.value.fix == "pass kernel=(3, 3) for two spatial axes"

@@ -191,7 +191,7 @@ def sampling():
                 ),
                 x,
                 grid / 1.6,
-                gradients=mode == "bilinear" and not corners,
+                gradients=mode == "bilinear" and rank == 2 and corners == (outside == "border"),
                 mode=mode,
                 padding_mode=outside,
                 align_corners=corners,
