@@ -202,12 +202,12 @@ from rosin.layers.transformer import TransformerEncoderBlock as TransformerEncod
 from rosin.layers.transformer_stack import TransformerDecoder as TransformerDecoder
 from rosin.layers.transformer_stack import TransformerEncoder as TransformerEncoder
 from rosin.limits import Limits as Limits
-from rosin.optimisers.adam import AdaMax as AdaMax
 from rosin.optimisers.adam import Adam as Adam
+from rosin.optimisers.adam import AdaMax as AdaMax
 from rosin.optimisers.adam import AdamW as AdamW
 from rosin.optimisers.adam import RAdam as RAdam
-from rosin.optimisers.adam_variants import AMSGrad as AMSGrad
 from rosin.optimisers.adam_variants import AdaBelief as AdaBelief
+from rosin.optimisers.adam_variants import AMSGrad as AMSGrad
 from rosin.optimisers.adam_variants import NAdam as NAdam
 from rosin.optimisers.adam_variants import OAdam as OAdam
 from rosin.optimisers.adaptive import AdaDelta as AdaDelta
