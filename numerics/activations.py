@@ -102,17 +102,23 @@ def slope(function: Activation, x: Any) -> Any:
 
 
 def bend(function: Activation, x: Any) -> Any:
-    """Compute the second derivative."""
+    """Compute the second derivative, forward over reverse."""
     return jax.jvp(lambda x: slope(function, x), (x,), (jnp.ones_like(x),))[1]
+
+
+def bend_again(function: Activation, x: Any) -> Any:
+    """Compute it in reverse over reverse, where 0 times infinity in a branch not taken is NaN."""
+    return slope(lambda x: slope(function, x), x)
 
 
 def measure(function: Activation, formula: Formula, x: Real, *, kinks: bool = True) -> Figures:
     """Compare a function with its formula at all `x`, its kinks included or not."""
     if not kinks:
         x = x[~np.isin(x, np.asarray(formula.kinks, x.dtype))]
-    got = [np.asarray(jax.jit(functools.partial(f, function))(x)) for f in (_call, slope, bend)]
+    measured = (_call, slope, bend, bend_again)
+    got = [np.asarray(jax.jit(functools.partial(f, function))(x)) for f in measured]
     wide = x.astype(np.float64)
-    true = [formula.value(wide), formula.slope(wide), np.zeros_like(wide)]
+    true = [formula.value(wide), formula.slope(wide), *[np.zeros_like(wide)] * 2]
     return Figures(
         worst(got[0], formula.value, x, x.dtype),
         worst(got[1], formula.slope, x, x.dtype, coarsest=coarsest(formula, wide, x.dtype)),

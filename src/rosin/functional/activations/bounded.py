@@ -11,7 +11,7 @@ from rosin.functional.numerics import real_array
 
 def logistic_tail(x: Array) -> Array:
     """Compute the sigmoid of -|x|, at most 1/2."""
-    n = exponential(magnitude(x, 126, 800), -1)
+    n = exponential(magnitude(x, 115, 800), -1)
     return n.odds * n.last
 
 
@@ -136,7 +136,7 @@ def sparse_sigmoid(x: ArrayLike) -> Array:
 
 
 def _tanh_slope(x: Array) -> Array:
-    n = exponential(magnitude(x, 63, 400), -2)
+    n = exponential(magnitude(x, 57, 400), -2)
     d = 1 + n.number
     return n.large / (d * d) * (4 * n.half * n.last)
 
@@ -148,8 +148,8 @@ def _tanh(x: Array) -> Array:
 
 def hyperbolic_tangent(x: Array) -> Array:
     """Compute tanh of float32 or float64."""
-    e = expm1(x, 2)  # beyond 20 no longer right, but tanh is 1 in float64, too
-    return jnp.where(x > 20, 1, jnp.where(x < -20, -1, e / (e + 2)))
+    e = expm1(jnp.maximum(x, -20), 2)  # from 20 on tanh is 1, in float64, too
+    return jnp.where(x > 20, 1, e / (e + 2))
 
 
 def tanh(x: ArrayLike) -> Array:

@@ -29,13 +29,13 @@ def gate_slope(x: Array, n: Exponential, rest: Array) -> Array:
 
 
 def _swish_slope(x: Array) -> Array:
-    a = magnitude(x, 126, 800)
+    a = magnitude(x, 115, 800)
     return gate_slope(x, exponential(a, -1), 1 - a)
 
 
 @with_derivative(_swish_slope)
 def _swish(x: Array) -> Array:
-    a = magnitude(x, 126, 800)
+    a = magnitude(x, 115, 800)
     return gate(x, a, exponential(a, -1))
 
 
@@ -119,7 +119,7 @@ def hardswish(x: ArrayLike) -> Array:
 
 
 def _mish_slope(x: Array) -> Array:
-    a = magnitude(x, 126, 800)
+    a = magnitude(x, 115, 800)
     e = exponential(a, -1)
     n = e.number
     square = e.times_plus(2 + n * (2 + n * (1 + 0.25 * n)), jnp.ones_like(n))
@@ -131,7 +131,7 @@ def _mish_slope(x: Array) -> Array:
 
 @with_derivative(_mish_slope)
 def _mish(x: Array) -> Array:
-    a = magnitude(x, 126, 800)
+    a = magnitude(x, 115, 800)
     e = exponential(a, -1)
     n = e.number
     left = e.times(a * ((1 + 0.5 * n) / (1 + (n + 0.5 * n * n))))

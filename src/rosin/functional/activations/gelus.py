@@ -91,7 +91,7 @@ def _linear_exponent(a: Array, unit: float) -> tuple[Array, Array, Array]:
 
 
 def _gelu_sigmoid_slope(x: Array) -> Array:
-    a = magnitude(x, 70, 470)
+    a = magnitude(x, 67, 470)
     n = split_exponential(*_linear_exponent(a, exponent_unit(a)))
     _, high, low = _linear_exponent(a, 1.0)
     return gate_slope(x, n, (1 - high) - low)
@@ -99,7 +99,7 @@ def _gelu_sigmoid_slope(x: Array) -> Array:
 
 @with_derivative(_gelu_sigmoid_slope)
 def _gelu_sigmoid(x: Array) -> Array:
-    a = magnitude(x, 70, 470)
+    a = magnitude(x, 67, 470)
     return gate(x, a, split_exponential(*_linear_exponent(a, exponent_unit(a))))
 
 

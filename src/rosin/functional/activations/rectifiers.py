@@ -196,7 +196,7 @@ def trelu(x: ArrayLike, *, theta: float = 1.0) -> Array:
 
 def _exp_below(x: Array) -> Array:
     """Compute e**x of what is negative, and 1 of the rest."""
-    return exp(jnp.clip(x, -126 if x.dtype == jnp.float32 else -800, 0))
+    return exp(jnp.clip(x, -115 if x.dtype == jnp.float32 else -800, 0))
 
 
 def _expm1_below(x: Array) -> Array:

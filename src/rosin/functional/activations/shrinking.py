@@ -102,8 +102,9 @@ def _near_0(x: Array) -> Array:
 
 
 def _tanhshrink_slope(x: Array) -> Array:
-    tanh = x - _near_0(x)
-    n = exponential(magnitude(x, 63, 400), -2).number
+    z = jnp.clip(x, -1.6, 1.6)
+    tanh = z - _near_0(z)
+    n = exponential(magnitude(x, 57, 400), -2).number
     return jnp.where(jnp.abs(x) < 1.6, tanh * tanh, 1 - 4 * n / ((1 + n) * (1 + n)))
 
 

@@ -15,7 +15,7 @@ from rosin.functional.numerics import real_array
 
 def _log1p_exp(x: Array) -> Array:
     """Compute log(1 + e**-|x|)."""
-    return log1p(exponential(magnitude(x, 126, 800), -1).number)
+    return log1p(exponential(magnitude(x, 115, 800), -1).number)
 
 
 @with_derivative(logistic)
