@@ -14,9 +14,14 @@ def stub(package: str, homes: Mapping[str, str]) -> str:
     """Spell the imports that stand for the names of a package."""
     sources = sorted(
         ((package if home == f"{package}.{name}" else home, name) for name, home in homes.items()),
-        key=lambda pair: (pair[0], not pair[1].isupper(), pair[1]),  # as ruff sorts: LSTM, GRUv3
+        key=lambda pair: (pair[0], _place(pair[1])),
     )
     return HEADER + "\n".join([*(_line(source, name) for source, name in sources), ""])
+
+
+def _place(name: str) -> tuple[bool, bool, str]:
+    """Sort as ruff does: LSTM, then GRUv3, then activations; AdaBelief before AMSGrad."""
+    return not name.isupper(), not name[0].isupper(), name.lower()
 
 
 def _line(source: str, name: str) -> str:
@@ -29,8 +34,8 @@ def stubs() -> dict[Path, str]:
     here = Path(rosin.__file__).with_suffix(".pyi")
     there = Path(functional.__file__).with_suffix(".pyi")
     return {
-        here: stub("rosin", rosin._HOMES) + "\n__version__: str\n",  # noqa: SLF001
-        there: stub("rosin.functional", functional._homes()),  # noqa: SLF001
+        here: stub("rosin", rosin._HOMES) + "\n__version__: str\n",
+        there: stub("rosin.functional", functional._homes()),
     }
 
 
