@@ -80,7 +80,7 @@ def onecold(scores: ArrayLike, classes: Classes) -> np.ndarray[Any, Any]: ...
 def onecold(scores: ArrayLike, classes: Classes | None = None) -> Array | np.ndarray[Any, Any]:
     r"""Return the class with the highest score, the first among equals.
 
-    $$k_{\ldots} = \arg\max_k \text{score}_{\ldots k}$$
+    $$k_{\ldots} = \operatorname{arg\,max}_k \text{score}_{\ldots k}$$
 
     Args:
         scores: One-hot rows, probabilities or logits.
