@@ -95,6 +95,16 @@ def shortened(text: str, length: int = MAX_SHOWN_CHARACTERS) -> str:
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
+def grouped(number: int) -> str:
+    """Write a whole number in groups of three digits.
+
+    Examples:
+        >>> grouped(100_000_000)
+        '100 000 000'
+    """
+    return f"{number:,}".replace(",", " ")
+
+
 class RosinError(Exception):
     """The root of every error that Rosin raises.
 

@@ -22,7 +22,13 @@ class Limits:
         max_name_characters: The name of one array.
         max_axes: Axes of one array.
         max_metadata_bytes: All free-form metadata of one file, as UTF-8.
-        max_nesting: Nested lists and objects inside JSON.
+        max_nesting: Nested lists and objects inside JSON or a pickle; folders in folders.
+        max_values: Numbers, texts and containers in one pickle, arrays not counted inside.
+        max_text_bytes: All texts of one pickle.
+        max_members: Files in one archive, those in archives inside it included.
+        max_archive_depth: Containers around a file.
+        max_unpacked_bytes: What all compressed parts of one file unpack to.
+        max_expansion_ratio: The same, for each byte of the file; the first 16 MiB are free.
 
     Examples:
         >>> Limits().max_axes
@@ -36,6 +42,12 @@ class Limits:
     max_axes: int = 32
     max_metadata_bytes: int = 100_000_000
     max_nesting: int = 64
+    max_values: int = 1_000_000
+    max_text_bytes: int = 2**26
+    max_members: int = 100_000
+    max_archive_depth: int = 3
+    max_unpacked_bytes: int = 2**35
+    max_expansion_ratio: int = 200
 
     def __post_init__(self) -> None:
         """Refuse a bound that is not a whole number of at least 1."""

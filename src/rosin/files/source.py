@@ -4,12 +4,12 @@
 import dataclasses
 import io
 import os
-import stat
 from pathlib import Path
 from typing import NoReturn, Self
 
-from rosin.errors import FileError, LimitError, shortened
+from rosin.errors import FileError, LimitError, grouped, shortened
 from rosin.limits import Limits
+from rosin.scan.opening import kind_of, open_at_once
 
 GET_AGAIN = "get the file again from its author; this one is damaged or was made wrongly"
 CUT_SHORT = "copy or download the file again; it was cut short"
@@ -54,16 +54,6 @@ class Source:
             )
 
 
-def grouped(number: int) -> str:
-    """Write a whole number in groups of three digits.
-
-    Examples:
-        >>> grouped(100_000_000)
-        '100 000 000'
-    """
-    return f"{number:,}".replace(",", " ")
-
-
 def open_regular(path: str | os.PathLike[str], source: Source) -> tuple[io.FileIO, int]:
     """Open a regular file within `max_file_bytes`, and say its size; links are followed.
 
@@ -75,29 +65,17 @@ def open_regular(path: str | os.PathLike[str], source: Source) -> tuple[io.FileI
         LimitError: The file is larger than the bound.
         OSError: The system cannot open it, for example because there is no such file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    descriptor, status = open_at_once(path)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if (kind := kind_of(status)) is not None:
             source.refuse(
-                "",
-                expected="a regular file",
-                got=_KINDS.get(stat.S_IFMT(status.st_mode), "something else"),
-                fix="pass the path of the file itself",
+                "", expected="a regular file", got=kind, fix="pass the path of the file itself"
             )
         source.expect_within("max_file_bytes", status.st_size, unit="bytes", where="")
     except BaseException:
         os.close(descriptor)
         raise
     return io.FileIO(descriptor), status.st_size
-
-
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def fill(view: memoryview, file: io.FileIO, source: Source) -> None:

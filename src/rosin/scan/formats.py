@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The formats that a scan knows, found by their first bytes; extensions must agree."""
+
+from typing import Final
+
+from rosin.scan.parsed import HEAD_BYTES, Format, Parsed
+from rosin.scan.region import Region
+from rosin.scan.text import TEXT
+
+FORMATS: Final[tuple[Format, ...]] = (TEXT,)
+"""In the order in which they are asked; those without magic bytes come last."""
+
+
+def detect(region: Region) -> Format:
+    """Find the format that a region begins as; more than one is reported.
+
+    Raises:
+        Refused: No format begins like this.
+    """
+    head = region.read(0, HEAD_BYTES)
+    claims = [form for form in FORMATS if form.sniff(region, head)]
+    if not claims:
+        region.refuse("format-unknown", 0, got=_opening(head))
+    if len(claims) > 1:
+        names = " and ".join(claim.name for claim in claims)
+        region.report("polyglot", 0, got=f"the marks of {names}")
+    return claims[0]
+
+
+def parse(form: Format, region: Region) -> Parsed:
+    """Parse a region and hold its extension to what it turned out to be.
+
+    Raises:
+        Refused: A rule of the format is broken and nothing more can be said.
+    """
+    parsed = form.parse(region)
+    _expect_suffix(region, parsed.format)
+    return parsed
+
+
+def _expect_suffix(region: Region, exact: str) -> None:
+    """Report an extension that belongs to other formats only."""
+    suffix = suffix_of(region.name)
+    homes = {name: suffixes for form in FORMATS for name, suffixes in form.suffixes.items()}
+    known = any(suffix in suffixes for suffixes in homes.values())
+    if suffix and known and suffix not in homes.get(exact, ()):
+        region.report("format-mismatch", got=f"{exact} in a file called *{suffix}")
+
+
+def suffix_of(name: str) -> str:
+    """Return the extension of a file or member in lower case, with its dot.
+
+    Examples:
+        >>> suffix_of("a.zip!weights/B.PT"), suffix_of("README"), suffix_of(".gitignore")
+        ('.pt', '', '')
+    """
+    last = name.rpartition("!")[2].rpartition("/")[2].lstrip(".")
+    return f".{last.rpartition('.')[2].lower()}" if "." in last else ""
+
+
+def _opening(head: bytes) -> str:
+    return f"the first bytes {head[:8].hex(' ')}" if head else "an empty file"
