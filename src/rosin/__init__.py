@@ -60,6 +60,7 @@ PUBLIC = {
         "UnsafeFileError",
         "UsageError",
     ),
+    "rosin.files.comparing": ("Partial",),
     "rosin.files.models": ("load", "load_arrays", "load_metadata", "save"),
     "rosin.functional.activations": (
         "celu",

@@ -59,6 +59,7 @@ from rosin.errors import StructureError as StructureError
 from rosin.errors import TrustError as TrustError
 from rosin.errors import UnsafeFileError as UnsafeFileError
 from rosin.errors import UsageError as UsageError
+from rosin.files.comparing import Partial as Partial
 from rosin.files.models import load as load
 from rosin.files.models import load_arrays as load_arrays
 from rosin.files.models import load_metadata as load_metadata

@@ -16,9 +16,9 @@ class Limits:
     """Bounds on what a reader accepts.
 
     Args:
-        max_file_bytes: The whole file.
+        max_file_bytes: The whole file; of a model of several files, all of them together.
         max_header_bytes: The JSON header of a safetensors file.
-        max_tensors: Named arrays in one file.
+        max_tensors: Named arrays in one file, or in all files of one model.
         max_name_characters: The name of one array.
         max_axes: Axes of one array.
         max_metadata_bytes: All free-form metadata of one file, as UTF-8.
@@ -29,6 +29,8 @@ class Limits:
         max_archive_depth: Containers around a file.
         max_unpacked_bytes: What all compressed parts of one file unpack to.
         max_expansion_ratio: The same, for each byte of the file; the first 16 MiB are free.
+        max_shards: Files that one index names.
+        max_index_bytes: The JSON index of a model of several files, or of renaming rules.
 
     Examples:
         >>> Limits().max_axes
@@ -48,6 +50,8 @@ class Limits:
     max_archive_depth: int = 3
     max_unpacked_bytes: int = 2**35
     max_expansion_ratio: int = 200
+    max_shards: int = 1_000
+    max_index_bytes: int = 100_000_000
 
     def __post_init__(self) -> None:
         """Refuse a bound that is not a whole number of at least 1."""

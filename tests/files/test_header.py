@@ -245,7 +245,7 @@ def test_quotes_without_end_take_linear_time(tmp_path, impatient, start):
 def test_nesting_cannot_exhaust_the_stack_under_any_bound(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(container(b'{"a":' + b"[" * 90_000 + b"]" * 90_000 + b"}"))
-    with pytest.raises(FileError, match="3 nested levels"):
+    with pytest.raises(FileError, match="few nested levels"):
         read_tensors(path, limits=Limits(max_nesting=10**6))
 
 

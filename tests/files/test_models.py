@@ -393,7 +393,7 @@ def test_every_difference_is_listed_at_once_and_nothing_is_read(path, monkeypatc
     }
     rs.save(path, saved)
     before = jax.tree.map(lambda leaf: leaf, like)
-    monkeypatch.setattr(module, "_as_like", None)
+    monkeypatch.setattr(module, "read_all", None)
     with pytest.raises(StructureError) as caught:
         rs.load(path, like)
     assert set(caught.value.details) == {
@@ -504,7 +504,7 @@ def test_a_file_cut_short_is_refused(path, keep):
 )
 def test_bounds_hold_before_anything_is_read(path, bound, value, monkeypatch):
     rs.save(path, {"long": jnp.ones((100, 2)), "b": jnp.ones(1), "n": 1})
-    monkeypatch.setattr(module, "_as_like", None)
+    monkeypatch.setattr(module, "read_all", None)
     limits = dataclasses.replace(rs.Limits(), **{bound: value})
     like = {"long": jnp.ones((100, 2)), "b": jnp.ones(1), "n": 1}
     for read in (

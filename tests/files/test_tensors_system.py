@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rosin.errors import FileError, StructureError
-from rosin.files import tensors as module
+from rosin.files import opened as module
 from rosin.files.tensors import read_tensors, write_tensors
 
 

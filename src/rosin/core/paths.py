@@ -125,8 +125,14 @@ class Glob:
 
     It covers the paths that it names, and all that stands inside of what it names.
 
+    Args:
+        pattern: The glob.
+        foreign: Whether it is for names that need not be paths, such as `layer.0.weight`
+            of another library.
+
     Raises:
-        StructureError: The text would not be a path without its wild cards.
+        StructureError: The text would not be a path without its wild cards, or with
+            `foreign` is no text.
 
     Examples:
         >>> Glob("encoder").covers("encoder.layers[0].weight")
@@ -135,8 +141,8 @@ class Glob:
         False
     """
 
-    def __init__(self, pattern: str) -> None:
-        self._expression = _expression(pattern)
+    def __init__(self, pattern: str, *, foreign: bool = False) -> None:
+        self._expression = _expression(pattern, foreign=foreign)
 
     def covers(self, path: str) -> bool:
         """Tell whether the pattern names a path, or something around it."""
@@ -144,10 +150,11 @@ class Glob:
 
 
 @functools.lru_cache(maxsize=256)
-def _expression(pattern: str) -> re.Pattern[str]:
+def _expression(pattern: str, *, foreign: bool) -> re.Pattern[str]:
     """Turn a glob into a regular expression over paths."""
     text = pattern if isinstance(pattern, str) else "?"
-    parse_path(re.sub(r"\*+", "_", text.replace("[*]", "[0]")))
+    if not foreign or text is not pattern:
+        parse_path(re.sub(r"\*+", "_", text.replace("[*]", "[0]")))
     pieces = re.split(r"(\*\*\.|\*\*|\*)", text)
     meanings = {"**.": r"(?:.*\.)?", "**": r".*", "*": r"[^.\[\]]*"}
     body = "".join(meanings.get(piece) or re.escape(piece) for piece in pieces)

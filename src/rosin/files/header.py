@@ -8,16 +8,15 @@ a header leaves open to two readings is refused.
 import dataclasses
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
-from typing import Final, NoReturn, cast
+from typing import Final, NamedTuple, cast
 
 import ml_dtypes
 import numpy as np
 
-from rosin.errors import shortened, shown
-from rosin.files.source import CUT_SHORT, Source, grouped
+from rosin.errors import grouped, shortened, shown
+from rosin.files.json_text import MAX_INT, brackets, expect_shallow, outline, parse_object
+from rosin.files.source import CUT_SHORT, Source
 
 METADATA: Final = "__metadata__"
 LENGTH_BYTES: Final = 8
@@ -47,12 +46,8 @@ DTYPES: Final[Mapping[str, np.dtype]] = {
 }
 _RANKS: Final = {code: rank for rank, code in enumerate(DTYPES)}
 
-_MAX_INT: Final = 2**63 - 1
 _NUMPY_MAX_AXES: Final = 64
 _KEYS: Final = {"dtype", "shape", "data_offsets"}
-# The closing quote is optional so that every quote starts a match: linear in any input.
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
-_ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _BRACKETS_OF_A_TENSOR: Final = 6  # {shape: [], data_offsets: []}; root and metadata add 4
 
 
@@ -72,6 +67,19 @@ class Entry:
         return DTYPES[self.code]
 
 
+class Layout(NamedTuple):
+    """One array that is to be written: its name, the code of its dtype, its shape."""
+
+    name: str
+    code: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes."""
+        return math.prod(self.shape) * DTYPES[self.code].itemsize
+
+
 def place(name: str) -> str:
     """Say where in the file the entry of a tensor stands."""
     return f'header, tensor "{shortened(name)}"'
@@ -81,19 +89,19 @@ def place(name: str) -> str:
 
 
 def encode_header(
-    layout: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str] | None
+    layout: Iterable[Layout], metadata: Mapping[str, str] | None
 ) -> tuple[bytes, list[Entry]]:
     """Lay arrays out without holes and write their header, padded to 8 bytes.
 
     Args:
-        layout: Name, code of the dtype and shape of each array.
+        layout: The arrays.
         metadata: Free-form text; its keys are sorted.
 
     Returns:
         The header without its length, and the entries in the order of their data.
 
     Examples:
-        >>> encode_header([("a", "F32", (2,))], None)[0]
+        >>> encode_header([Layout("a", "F32", (2,))], None)[0]
         b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}  '
     """
     content: dict[str, object] = {}
@@ -101,10 +109,10 @@ def encode_header(
         content[METADATA] = dict(sorted(metadata.items()))
     entries: list[Entry] = []
     begin = 0
-    for name, code, shape in sorted(layout, key=lambda one: (_RANKS[one[1]], one[0])):
-        end = begin + math.prod(shape) * DTYPES[code].itemsize
-        entries.append(Entry(name, code, shape, begin, end))
-        content[name] = {"dtype": code, "shape": shape, "data_offsets": (begin, end)}
+    for one in sorted(layout, key=lambda one: (_RANKS[one.code], one.name)):
+        end = begin + one.size
+        entries.append(Entry(*one, begin, end))
+        content[one.name] = {"dtype": one.code, "shape": one.shape, "data_offsets": (begin, end)}
         begin = end
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % LENGTH_BYTES), entries
@@ -130,81 +138,27 @@ def decode_header(
         FileError: A rule of the format is broken.
         LimitError: A bound is exceeded.
     """
-    _expect_shallow(header, source)
-    content = _parsed(header, source)
+    _expect_modest(header, source)
+    content = parse_object(header, source, what="header", start=LENGTH_BYTES, padding=" ")
     metadata = _metadata(content.pop(METADATA, {}), source)
     entries = [_entry(name, value, source) for name, value in content.items()]
     _expect_exact_cover(entries, LENGTH_BYTES + len(header), data_bytes, source)
     return entries, metadata
 
 
-def _expect_shallow(header: bytes, source: Source) -> None:
+def _expect_modest(header: bytes, source: Source) -> None:
     """Bound nesting and size by the brackets alone, before JSON recurses or allocates."""
-    brackets = _STRINGS.sub(b"", header).translate(None, _ALL_BUT_BRACKETS)
-    count = len(brackets) // _BRACKETS_OF_A_TENSOR
+    only = brackets(header)
+    count = len(only) // _BRACKETS_OF_A_TENSOR
     source.expect_within("max_tensors", count, unit="tensors", where="header")
-    depth = max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
-    source.expect_within("max_nesting", depth, unit="nested levels", where="header")
-
-
-def _parsed(header: bytes, source: Source) -> dict[str, object]:
-    """Parse one JSON object that starts at once and is followed by spaces only."""
-    text = _decoded(header, source)
-    if not text.startswith("{"):
-        source.refuse(
-            f"byte {LENGTH_BYTES}", expected='a header that starts with "{"', got=shown(text[:1])
-        )
-    try:
-        content, end = _strict_json(source).raw_decode(text)
-    except json.JSONDecodeError as error:
-        where = f"byte {grouped(LENGTH_BYTES + len(text[: error.pos].encode()))}"
-        source.refuse(where, expected="a header of JSON", got=f"a fault: {shortened(error.msg)}")
-    except RecursionError:
-        source.refuse("header", expected="at most 3 nested levels", got="hundreds of them")
-    rest = text[end:].lstrip(" ")
-    if rest:
-        where = f"byte {grouped(LENGTH_BYTES + len(header) - len(rest.encode()))}"
-        source.refuse(where, expected="nothing but spaces after the JSON", got=shown(rest[:1]))
-    return cast("dict[str, object]", content)
-
-
-def _decoded(header: bytes, source: Source) -> str:
-    try:
-        return header.decode()
-    except UnicodeDecodeError as error:
-        where = f"byte {grouped(LENGTH_BYTES + error.start)}"
-        source.refuse(where, expected="a header in UTF-8", got=f"a fault: {error.reason}")
-
-
-def _strict_json(source: Source) -> json.JSONDecoder:
-    """Make a decoder that refuses what JSON's own grammar leaves open or Python adds."""
-
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-            source.refuse("header", expected="every key once", got=f"{shown(twice)} twice")
-        return content
-
-    def constant(word: str) -> NoReturn:
-        source.refuse("header", expected="a header of JSON", got=f"{word}, which JSON lacks")
-
-    return json.JSONDecoder(
-        object_pairs_hook=unique, parse_constant=constant, parse_int=_integer_or_float
-    )
-
-
-def _integer_or_float(digits: str) -> int | float:
-    """Read an integer; one that no field may hold becomes a float, which no field takes."""
-    return float(digits) if digits == "-0" or len(digits) > len(str(_MAX_INT)) else int(digits)
+    expect_shallow(only, source, "header")
 
 
 def _metadata(value: object, source: Source) -> dict[str, str]:
     where = f"header, {METADATA}"
     pairs = cast("dict[str, object]", value).items() if isinstance(value, dict) else None
     if pairs is None or not all(isinstance(text, str) for _, text in pairs):
-        source.refuse(where, expected="an object of texts", got=_outline(value))
+        source.refuse(where, expected="an object of texts", got=outline(value))
     metadata = cast("dict[str, str]", dict(pairs))
     try:
         size = sum(len(text.encode()) for pair in metadata.items() for text in pair)
@@ -220,7 +174,7 @@ def _entry(name: str, value: object, source: Source) -> Entry:
     if not name or not name.isprintable():
         source.refuse(where, expected="a name of printable characters", got=shown(name))
     if not isinstance(value, dict):
-        source.refuse(where, expected=f"an object with {_WORDS}", got=_outline(value))
+        source.refuse(where, expected=f"an object with {_WORDS}", got=outline(value))
     parts = cast("dict[str, object]", value)
     if parts.keys() != _KEYS:
         keys = ", ".join(map(repr, parts)) or "no key"
@@ -247,13 +201,13 @@ def _shape(value: object, itemsize: int, where: str, source: Source) -> tuple[in
     shape = _whole_numbers(value)
     if shape is None:
         source.refuse(
-            where, expected="a shape of whole numbers from 0 to 2**63 - 1", got=_outline(value)
+            where, expected="a shape of whole numbers from 0 to 2**63 - 1", got=outline(value)
         )
     source.expect_within("max_axes", len(shape), unit="axes", where=where)
     # NumPy refuses these even when another axis of length 0 leaves nothing to store.
     if (
         len(shape) > _NUMPY_MAX_AXES
-        or itemsize * math.prod(max(size, 1) for size in shape) > _MAX_INT
+        or itemsize * math.prod(max(size, 1) for size in shape) > MAX_INT
     ):
         source.refuse(
             where,
@@ -267,7 +221,7 @@ def _offsets(value: object, where: str, source: Source) -> tuple[int, int]:
     offsets = _whole_numbers(value)
     if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
         source.refuse(
-            where, expected="data_offsets [begin, end] with begin <= end", got=_outline(value)
+            where, expected="data_offsets [begin, end] with begin <= end", got=outline(value)
         )
     return offsets[0], offsets[1]
 
@@ -277,16 +231,8 @@ def _whole_numbers(value: object) -> tuple[int, ...] | None:
     if not isinstance(value, list):
         return None
     numbers = cast("list[object]", value)
-    fits = all(type(n) is int and 0 <= n <= _MAX_INT for n in numbers)
+    fits = all(type(n) is int and 0 <= n <= MAX_INT for n in numbers)
     return tuple(cast("list[int]", numbers)) if fits else None
-
-
-def _outline(value: object) -> str:
-    """Show foreign JSON in a message: objects by their keys, never by their contents."""
-    if isinstance(value, dict):
-        kinds = {type(part).__name__ for part in cast("dict[str, object]", value).values()}
-        return f"an object of {', '.join(sorted(kinds)) or 'nothing'}"
-    return shown(value)
 
 
 def _expect_exact_cover(

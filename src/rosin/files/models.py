@@ -6,52 +6,67 @@ stands in its metadata, as `rosin.files.notes` writes and reads it.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rosin.core.paths import path_string
+from rosin.core.paths import Glob
 from rosin.core.random import is_key
 from rosin.core.sharing import expect_settled
-from rosin.core.validation import expect_kind, refuse
+from rosin.core.validation import expect_kind, expect_one_of, refuse, suggestion
 from rosin.errors import StructureError, shortened, shown
 from rosin.files import notes as noted
+from rosin.files.comparing import Partial, is_array, take
+from rosin.files.dtypes import CONVERSIONS, Conversion
+from rosin.files.index import SAVE, SUFFIX
+from rosin.files.leaves import below, items, named, read_all
 from rosin.files.notes import Notes
-from rosin.files.tensors import read_tensors, write_tensors
+from rosin.files.sharded import DEFAULT_SHARD_BYTES, write_shards
+from rosin.files.shards import is_index, open_arrays
+from rosin.files.tensors import write_tensors
 from rosin.limits import Limits
 
 T = TypeVar("T")
 
-ROOT = "(root)"
-MAX_LISTED = 20
 MAX_INT_BITS = 4096  # Python itself reads no more than 4 300 digits back
 _DEFAULT = Limits()
+_WHOLE = Partial()
+_OWN = (noted.NAME, SAVE)
 
 
 def save(
-    path: str | os.PathLike[str], tree: Any, metadata: Mapping[str, str] | None = None
+    path: str | os.PathLike[str],
+    tree: Any,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    max_shard_bytes: int | None = None,
 ) -> None:
-    """Write a model, or any tree, as one safetensors file, whole or not at all.
+    """Write a model, or any tree, as safetensors, whole or not at all.
 
     Args:
         path: The file to create or to replace. It is replaced in one step: whoever reads
-            it sees the old file or the new one, never a part.
+            it sees the old file or the new one, never a part. A path that ends in
+            `.safetensors.index.json` is an index: the arrays go into several files beside
+            it, `model-00001-of-00003.safetensors`, as the Hugging Face hub has them.
         tree: Modules, optimiser states, arrays, random keys, numbers and texts in any
             nesting of tuples, lists and dicts. Static fields are not written: they are
             part of the program.
         metadata: Free-form text to keep with it.
+        max_shard_bytes: For an index: the arrays of one file have at most so many bytes
+            together; 5 000 000 000 when left out.
 
     Raises:
-        StructureError: The tree holds something else, such as a function.
+        StructureError: The tree holds something else, such as a function, or there is a
+            `max_shard_bytes` without an index.
         DtypeError: The format has no place for the dtype of an array.
+        RangeError: `max_shard_bytes` is not a whole number of at least 1.
         OSError: The system cannot write the file; what stood there before is untouched.
 
     Examples:
-        >>> import tempfile, rosin as rs
+        >>> import tempfile, jax.numpy as jnp, rosin as rs
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     rs.save(f"{folder}/model.safetensors", {"scales": (jnp.ones(2),), "step": 10})
         ...     list(rs.load_arrays(f"{folder}/model.safetensors"))
@@ -61,30 +76,59 @@ def save(
     given = _expect_metadata(metadata)
     arrays: dict[str, Any] = {}
     notes = Notes({}, {})
-    for name, leaf in _named(tree).items():
+    for name, leaf in named(tree).items():
         if isinstance(leaf, jax.ShapeDtypeStruct):
             _expect_plain(name, leaf)
         elif is_key(leaf):
             notes.keys[name] = str(jax.random.key_impl(leaf))
             arrays[name] = jax.random.key_data(leaf)
-        elif _is_array(leaf):
+        elif is_array(leaf):
             arrays[name] = leaf
         else:
             _expect_plain(name, leaf)
             notes.values[name] = leaf
-    write_tensors(path, arrays, {**given, noted.NAME: noted.encode(notes)})
+    own = {noted.NAME: noted.encode(notes)}
+    if is_index(path):
+        most = DEFAULT_SHARD_BYTES if max_shard_bytes is None else max_shard_bytes
+        write_shards(path, arrays, given, index_metadata=own, max_shard_bytes=most)
+    elif max_shard_bytes is not None:
+        refuse(
+            StructureError,
+            subject="save",
+            expected=f"max_shard_bytes with a path such as model{SUFFIX}",
+            got=shown(Path(path).name),
+            fix=f"pass the path of an index, which ends in {SUFFIX}",
+        )
+    else:
+        write_tensors(path, arrays, {**given, **own})
 
 
-def load(path: str | os.PathLike[str], like: T, *, limits: Limits = _DEFAULT) -> T:
+def load(
+    path: str | os.PathLike[str],
+    like: T,
+    *,
+    at: str = "",
+    partial: Partial = _WHOLE,
+    convert: Conversion | None = None,
+    limits: Limits = _DEFAULT,
+) -> T:
     """Read a file that `save` wrote into a new tree, built like the one given.
 
     Everything is compared before anything is read: what is missing, what is too much,
-    which shapes and dtypes differ. Nothing in the file decides what is built.
+    which shapes and dtypes differ. Nothing in the file decides what is built. Only the
+    arrays that the tree needs are read, and they are copied: the file is free afterwards.
 
     Args:
-        path: The file.
+        path: The file, or the index of several, `model.safetensors.index.json`.
         like: A tree of the structure that was saved, such as a freshly built model; its
             arrays may be `jax.ShapeDtypeStruct`. It is not changed.
+        at: The place in the file where the tree stands, such as `"model"` in a file that
+            holds a model and more; nothing outside of it is read.
+        partial: What may be missing in the file, or left over, as globs; nothing when
+            left out. Leaves that are missing stay as they are in `like`.
+        convert: Which dtypes may be converted to those of the tree: `"exact"`, where
+            every value stays what it is (float16 to float32), or `"rounded"`, to the
+            nearest value too; a value that would overflow is refused. None when left out.
         limits: Bounds on what is accepted.
 
     Returns:
@@ -96,22 +140,51 @@ def load(path: str | os.PathLike[str], like: T, *, limits: Limits = _DEFAULT) ->
         LimitError: The file exceeds one of `limits`.
         StructureError: File and tree differ; every difference is listed. Or `like` is a
             class.
+        RangeError: `convert` is not one of its values.
         OSError: The file cannot be opened.
 
     Examples:
-        >>> import tempfile, rosin as rs
+        >>> import tempfile, jax.numpy as jnp, rosin as rs
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     rs.save(f"{folder}/model.safetensors", {"scale": jnp.arange(2.0), "step": 10})
-        ...     rs.load(f"{folder}/model.safetensors", like={"scale": jnp.zeros(2), "step": 0})
-        {'scale': Array([0., 1.], dtype=float32), 'step': 10}
+        ...     rs.save(f"{folder}/run.safetensors", {"scale": jnp.arange(2.0), "step": 10})
+        ...     rs.load(f"{folder}/run.safetensors", like=jnp.zeros(2), at="scale")
+        Array([0., 1.], dtype=float32)
+
+    Source:
+        Flux.jl `loadmodel!`, which writes into the model array by array and so can stop
+        halfway. PyTorch's `strict=False` lets anything be missing or left over; here each
+        such place is named.
     """
-    return load_with_metadata(path, like, limits=limits)[0]
+    return load_with_metadata(path, like, at=at, partial=partial, convert=convert, limits=limits)[0]
 
 
 def load_with_metadata(
-    path: str | os.PathLike[str], like: T, *, limits: Limits = _DEFAULT
+    path: str | os.PathLike[str],
+    like: T,
+    *,
+    at: str = "",
+    partial: Partial = _WHOLE,
+    convert: Conversion | None = None,
+    limits: Limits = _DEFAULT,
 ) -> tuple[T, dict[str, str]]:
     """Read a tree as `load` does, and the free-form text from the same opening of the file."""
+    _expect_tree(like)
+    expect_kind(Partial, subject="load", partial=partial)
+    if convert is not None:
+        expect_one_of(CONVERSIONS, subject="load", convert=convert)
+    name = Path(path).name
+    wanted = named(like)
+    with open_arrays(path, limits) as file:
+        notes = noted.decode(path, file.metadata, file.entries, limits)
+        stored = items(file, notes)
+        if at:
+            stored = below(at, stored, name)
+        taken = take(name, wanted, stored, convert=convert, partial=partial)
+        leaves = read_all(wanted, taken, name)
+        return jax.tree.structure(like).unflatten(leaves), _free(file.metadata)
+
+
+def _expect_tree(like: Any) -> None:
     if isinstance(like, type):
         refuse(
             StructureError,
@@ -121,28 +194,27 @@ def load_with_metadata(
             fix=f"build it: rs.load(path, like={like.__name__}(...))",
         )
     expect_settled(like, subject="load")
-    file = read_tensors(path, limits=limits)
-    notes = noted.decode(path, file, limits)
-    wanted = _named(like)
-    _expect_alike(path, wanted, file.arrays, notes)
-    leaves = [
-        notes.values[name]
-        if name in notes.values
-        else _as_like(leaf, file.arrays[name], notes.keys.get(name))
-        for name, leaf in wanted.items()
-    ]
-    return jax.tree.structure(like).unflatten(leaves), _free(file.metadata)
 
 
 def load_arrays(
-    path: str | os.PathLike[str], *, limits: Limits = _DEFAULT, mmap: bool = True
+    path: str | os.PathLike[str],
+    only: str | Sequence[str] = "**",
+    *,
+    limits: Limits = _DEFAULT,
+    mmap: bool = True,
 ) -> dict[str, np.ndarray[Any, Any]]:
     """Read the named arrays of any safetensors file, as they are.
 
     Args:
-        path: The file.
+        path: The file, or the index of several, `model.safetensors.index.json`.
+        only: A glob, or several, of the names wanted: `"encoder"` covers all inside of
+            it, `*` stands for anything within a step, `**` for any steps. Other arrays
+            are not touched.
         limits: Bounds on what is accepted.
-        mmap: Whether the arrays are views of the file, paged in when touched.
+        mmap: Whether the arrays are views of the file, paged in when touched. They keep
+            the file open until the last of them is gone. Until then nobody may write to
+            it: a view shows what is written, and a file cut short ends the process
+            (SIGBUS). Pass `False` to copy what is wanted.
 
     Returns:
         Read-only NumPy arrays by name; random keys as the numbers they consist of.
@@ -150,17 +222,40 @@ def load_arrays(
     Raises:
         FileError: The file breaks a rule of the format.
         LimitError: The file exceeds one of `limits`.
+        StructureError: A glob is no text, or covers no array of the file.
         OSError: The file cannot be opened.
 
     Examples:
-        >>> import tempfile, rosin as rs
+        >>> import tempfile, jax.numpy as jnp, rosin as rs
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     rs.save(f"{folder}/model.safetensors", {"scales": [jnp.ones(2), jnp.ones(3)]})
         ...     arrays = rs.load_arrays(f"{folder}/model.safetensors")
         >>> {name: array.shape for name, array in arrays.items()}
         {'scales[0]': (2,), 'scales[1]': (3,)}
     """
-    return read_tensors(path, limits=limits, mmap=mmap).arrays
+    globs = (only,) if isinstance(only, str) else tuple(only)
+    covering = [(glob, Glob(glob, foreign=True)) for glob in globs]
+    with open_arrays(path, limits) as file:
+        names = [name for name in file.entries if any(glob.covers(name) for _, glob in covering)]
+        for text, glob in covering:
+            if text != "**" and not any(map(glob.covers, names)):
+                _refuse_glob(path, text, list(file.entries))
+        return {name: file.view(name) if mmap else _still(file.read(name)) for name in names}
+
+
+def _still(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    array.flags.writeable = False
+    return array
+
+
+def _refuse_glob(path: str | os.PathLike[str], glob: str, names: Sequence[str]) -> NoReturn:
+    refuse(
+        StructureError,
+        subject="load_arrays",
+        expected=f"only to cover arrays of {shortened(repr(Path(path).name))}",
+        got=f"{shown(glob)}, which covers none of {len(names)}",
+        fix=f"choose among the names that load_arrays(path) lists{suggestion(glob, names)}",
+    )
 
 
 def load_metadata(path: str | os.PathLike[str], *, limits: Limits = _DEFAULT) -> dict[str, str]:
@@ -172,48 +267,31 @@ def load_metadata(path: str | os.PathLike[str], *, limits: Limits = _DEFAULT) ->
         OSError: The file cannot be opened.
 
     Examples:
-        >>> import tempfile, rosin as rs
+        >>> import tempfile, jax.numpy as jnp, rosin as rs
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     rs.save(f"{folder}/model.safetensors", jnp.ones(2), {"author": "ada"})
         ...     rs.load_metadata(f"{folder}/model.safetensors")
         {'author': 'ada'}
     """
-    return _free(read_tensors(path, limits=limits).metadata)
+    with open_arrays(path, limits) as file:
+        return _free(file.metadata)
 
 
 def _free(metadata: dict[str, str]) -> dict[str, str]:
-    return {name: text for name, text in metadata.items() if name != noted.NAME}
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    """List the leaves of a tree by path."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    named = {path_string(keys) or ROOT: leaf for keys, leaf in leaves}
-    if len(named) < len(leaves):
-        refuse(
-            StructureError,
-            subject="the tree",
-            expected="a path of its own for each leaf",
-            got=f"{len(leaves)} leaves at {len(named)} paths",
-            fix="give the keys of a custom node texts that differ",
-        )
-    return named
-
-
-def _is_array(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and hasattr(leaf, "shape")
+    return {name: text for name, text in metadata.items() if name not in _OWN}
 
 
 def _expect_metadata(metadata: Any) -> Mapping[str, str]:
     if metadata is None:
         return {}
     expect_kind(Mapping, subject="save", metadata=metadata)
-    if noted.NAME in metadata:
+    taken = [name for name in _OWN if name in metadata]
+    if taken:
         refuse(
             StructureError,
             subject="save",
-            expected=f"metadata under names other than {noted.NAME!r}, which Rosin uses itself",
-            got=f"a text for {noted.NAME!r}",
+            expected=f"metadata under names other than {taken[0]!r}, which Rosin uses itself",
+            got=f"a text for {taken[0]!r}",
             fix="choose another name for it",
         )
     return metadata
@@ -232,83 +310,3 @@ def _expect_plain(name: str, leaf: Any) -> None:
         got=f"an int of {leaf.bit_length()} bits" if type(leaf) is int else shown(leaf),
         fix="leave it out, and build it again by code",
     )
-
-
-# --- comparing -----------------------------------------------------------------------
-
-
-def _expect_alike(
-    path: str | os.PathLike[str],
-    wanted: dict[str, Any],
-    arrays: dict[str, np.ndarray[Any, Any]],
-    notes: Notes,
-) -> None:
-    """Compare tree and file as a whole, and refuse with every difference."""
-    differences = list(_differences(wanted, {**arrays, **notes.values}, notes.keys))
-    if not differences:
-        return
-    more = len(differences) - MAX_LISTED
-    listed = differences[:MAX_LISTED] + ([f"and {more} more"] if more > 0 else [])
-    refuse(
-        StructureError,
-        subject=shortened(repr(Path(path).name)),
-        expected="the arrays of the tree given as like",
-        got=f"{len(differences)} that differ",
-        fix="build like as the model was built that was saved; rs.load_arrays reads any file",
-        details=tuple(listed),
-    )
-
-
-def _differences(
-    wanted: dict[str, Any], stored: dict[str, Any], kinds: dict[str, str]
-) -> Iterator[str]:
-    for name, leaf in wanted.items():
-        if name not in stored:
-            yield f"missing: {name} {_described(leaf)}"
-    for name, value in stored.items():
-        if name not in wanted:
-            yield f"unexpected: {shortened(name)} {_found(value, kinds.get(name))}"
-            continue
-        leaf = wanted[name]
-        expected, got = _described(leaf), _found(value, kinds.get(name))
-        if expected != got:
-            yield f"different: {name} is {got} in the file, {expected} in the tree"
-        elif _is_narrowed(value) and not isinstance(leaf, (np.ndarray, np.generic)):
-            yield f"different: {name} is {got}, which JAX narrows unless jax_enable_x64 is set"
-
-
-def _described(leaf: Any) -> str:
-    """Say what a leaf of the tree wants: a dtype and a shape, or a kind of number."""
-    return shown(leaf) if _is_array(leaf) else type(leaf).__name__
-
-
-def _found(value: Any, kind: str | None) -> str:
-    """Say what the file has, in the same words."""
-    if kind is None:
-        return _described(value)
-    try:
-        one = jax.eval_shape(lambda: jax.random.key(0, impl=kind))
-    except ValueError:  # not a kind that this version of JAX knows
-        return f"a random key of kind {shown(kind)}"
-    data = jax.eval_shape(jax.random.key_data, one)
-    batch = value.shape[: value.ndim - data.ndim]
-    if (value.dtype, value.shape) != (data.dtype, (*batch, *data.shape)):
-        return f"{shown(value)} as a random key of kind {shown(kind)}"
-    return shown(jax.ShapeDtypeStruct(batch, one.dtype))
-
-
-def _is_narrowed(value: Any) -> bool:
-    return _is_array(value) and jax.dtypes.canonicalize_dtype(value.dtype) != value.dtype
-
-
-def _as_like(leaf: Any, stored: np.ndarray[Any, Any], kind: str | None) -> Any:
-    """Make the leaf that stands for `leaf`, with memory of its own."""
-    if kind is not None:
-        return jax.random.wrap_key_data(jnp.array(stored), impl=kind)
-    if isinstance(leaf, np.ndarray):
-        return np.array(stored)
-    if isinstance(leaf, np.generic):
-        return stored[()]
-    if stored.ndim == 0 and getattr(leaf, "weak_type", False):
-        return jnp.asarray(stored.item())
-    return jnp.array(stored)

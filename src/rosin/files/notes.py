@@ -8,11 +8,11 @@ They stand as JSON in the metadata of the file, under the name `rosin`:
 import json
 import os
 import re
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from rosin.errors import shortened, shown
 from rosin.files.source import Source
-from rosin.files.tensors import TensorFile
 from rosin.limits import Limits
 
 NAME: Final = "rosin"
@@ -44,7 +44,12 @@ def encode(notes: Notes) -> str:
     return json.dumps({"version": VERSION, **notes._asdict()})
 
 
-def decode(path: str | os.PathLike[str], file: TensorFile, limits: Limits) -> Notes:
+def decode(
+    path: str | os.PathLike[str],
+    metadata: Mapping[str, str],
+    arrays: Collection[str],
+    limits: Limits,
+) -> Notes:
     """Read the notes of a file and check them against its arrays.
 
     A file of another program has none.
@@ -53,11 +58,11 @@ def decode(path: str | os.PathLike[str], file: TensorFile, limits: Limits) -> No
         FileError: They are not what `encode` writes, or contradict the arrays.
         LimitError: They name more values than `limits.max_tensors`.
     """
-    text = file.metadata.get(NAME)
+    text = metadata.get(NAME)
     if text is None:
         return Notes({}, {})
     source = Source.of(path, limits)
-    noted = _parsed(text, len(file.arrays), source)
+    noted = _parsed(text, len(arrays), source)
     version, keys, values = (noted.get(name) for name in _PARTS)
     if type(version) is not int or not isinstance(keys, dict) or not isinstance(values, dict):
         _refuse(source, "a version, and objects of keys and values", _kinds(noted))
@@ -65,10 +70,10 @@ def decode(path: str | os.PathLike[str], file: TensorFile, limits: Limits) -> No
         _refuse(source, f"format version {VERSION}", f"version {shortened(str(version), 20)}")
     kinds, plain = cast("dict[str, Any]", keys), cast("dict[str, Any]", values)
     for name, kind in kinds.items():
-        if not isinstance(kind, str) or name not in file.arrays:
+        if not isinstance(kind, str) or name not in arrays:
             _refuse(source, "the kind of an array of random keys", _entry(name, kind))
     for name, value in plain.items():
-        if value is None or name in file.arrays:
+        if value is None or name in arrays:
             _refuse(source, "a number or a text that is no array as well", _entry(name, value))
     return Notes(kinds, plain)
 

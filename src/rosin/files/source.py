@@ -2,6 +2,7 @@
 """A foreign file while it is read: how it is opened, and how its faults are worded."""
 
 import dataclasses
+import errno
 import io
 import os
 from pathlib import Path
@@ -54,18 +55,26 @@ class Source:
             )
 
 
-def open_regular(path: str | os.PathLike[str], source: Source) -> tuple[io.FileIO, int]:
+def open_regular(
+    path: str | os.PathLike[str], source: Source, *, folder: int | None = None
+) -> tuple[io.FileIO, int]:
     """Open a regular file within `max_file_bytes`, and say its size; links are followed.
 
     What was checked is what is read: the caller keeps to the file returned, whatever
     happens to the name meanwhile. Opening never waits, so a pipe cannot hang the reader.
+    With the descriptor of a folder, `path` is a name in it, and a link is refused.
 
     Raises:
-        FileError: The path names a folder, a pipe or a device.
+        FileError: The path names a folder, a pipe or a device, or a link in a folder.
         LimitError: The file is larger than the bound.
         OSError: The system cannot open it, for example because there is no such file.
     """
-    descriptor, status = open_at_once(path)
+    try:
+        descriptor, status = open_at_once(path, follow=folder is None, folder=folder)
+    except OSError as error:
+        if folder is None or error.errno != errno.ELOOP:
+            raise
+        source.refuse("", expected="a regular file", got="a symbolic link", fix=_NO_LINK)
     try:
         if (kind := kind_of(status)) is not None:
             source.refuse(
@@ -76,6 +85,9 @@ def open_regular(path: str | os.PathLike[str], source: Source) -> tuple[io.FileI
         os.close(descriptor)
         raise
     return io.FileIO(descriptor), status.st_size
+
+
+_NO_LINK = "put the file itself beside its index; cp -L copies what a link points to"
 
 
 def fill(view: memoryview, file: io.FileIO, source: Source) -> None:

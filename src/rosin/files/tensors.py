@@ -7,12 +7,9 @@ are not known here.
 """
 
 import dataclasses
-import io
-import math
-import mmap as memory_maps
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -24,6 +21,7 @@ from rosin.errors import (
     ShapeError,
     StructureError,
     UsageError,
+    grouped,
     shortened,
     shown,
 )
@@ -33,11 +31,10 @@ from rosin.files.header import (
     LENGTH_BYTES,
     METADATA,
     Entry,
-    decode_header,
+    Layout,
     encode_header,
-    place,
 )
-from rosin.files.source import CUT_SHORT, KEEP_STILL, Source, fill, grouped, open_regular
+from rosin.files.opened import as_bytes, open_file
 from rosin.limits import Limits
 
 _CODES = {dtype.name: code for code, dtype in DTYPES.items()}
@@ -103,82 +100,16 @@ def read_tensors(
         a key that comes twice, a key too many, a name that cannot be printed and a `BOOL`
         that is neither 0 nor 1 are refused. Its packed 4- and 6-bit types are not read.
     """
-    source = Source.of(path, limits)
-    file, size = open_regular(path, source)
-    with file:
-        header = _read_header(file, size, source)
-        start = LENGTH_BYTES + len(header)
-        entries, metadata = decode_header(header, size - start, source)
-        mapping = _mapped(file, size, source) if mmap else None
-        arrays: dict[str, np.ndarray] = {}
-        for entry in entries:
-            begin = start + entry.begin
-            array = (
-                _viewed(mapping, entry, begin)
-                if mapping is not None
-                else _copied(file, entry, begin, source)
-            )
-            _expect_booleans(array, entry, source)
-            array.flags.writeable = False
-            arrays[entry.name] = array
-    return TensorFile(arrays, metadata)
+    with open_file(path, limits) as file:
+        arrays = {
+            name: file.view(name) if mmap else _still(file.read(name)) for name in file.entries
+        }
+        return TensorFile(arrays, file.metadata)
 
 
-def _read_header(file: io.FileIO, size: int, source: Source) -> bytes:
-    """Read the header once its length is known to fit the file and the bound."""
-    if size < LENGTH_BYTES:
-        source.refuse(
-            "byte 0",
-            expected=f"{LENGTH_BYTES} bytes that hold the length of the header",
-            got=f"{size} bytes",
-            fix=CUT_SHORT,
-        )
-    prefix = bytearray(LENGTH_BYTES)
-    fill(memoryview(prefix), file, source)
-    length = int.from_bytes(prefix, "little")
-    if length > size - LENGTH_BYTES:
-        source.refuse(
-            "byte 0",
-            expected=f"a header that fits the {grouped(size - LENGTH_BYTES)} bytes that follow",
-            got=f"a header of {grouped(length)} bytes",
-            fix="check that this is a safetensors file, then copy or download it again",
-        )
-    source.expect_within("max_header_bytes", length, unit="bytes", where="byte 0")
-    header = bytearray(length)
-    fill(memoryview(header), file, source)
-    return bytes(header)
-
-
-def _mapped(file: io.FileIO, size: int, source: Source) -> memory_maps.mmap:
-    try:
-        return memory_maps.mmap(file.fileno(), size, access=memory_maps.ACCESS_READ)
-    except ValueError:  # shorter than it was a moment ago
-        source.refuse("", expected=f"{grouped(size)} bytes", got="fewer by now", fix=KEEP_STILL)
-
-
-def _viewed(mapping: memory_maps.mmap, entry: Entry, begin: int) -> np.ndarray:
-    """View the mapped file; an array off its alignment is legal there and copied here."""
-    view = np.frombuffer(mapping, entry.dtype, math.prod(entry.shape), begin)
-    return (view if view.flags.aligned else view.copy()).reshape(entry.shape)
-
-
-def _copied(file: io.FileIO, entry: Entry, begin: int, source: Source) -> np.ndarray:
-    array = np.empty(entry.shape, entry.dtype)
-    if array.size:
-        file.seek(begin)
-        fill(_as_bytes(array), file, source)
+def _still(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
     return array
-
-
-def _as_bytes(array: np.ndarray) -> memoryview:
-    """View a non-empty array in C order as its bytes."""
-    return array.reshape(-1).view(np.uint8).data
-
-
-def _expect_booleans(array: np.ndarray, entry: Entry, source: Source) -> None:
-    """Refuse bytes other than 0 and 1, which NumPy and XLA would each take differently."""
-    if entry.code == "BOOL" and array.size and (highest := array.view(np.uint8).max()) > 1:
-        source.refuse(place(entry.name), expected="bytes 0 and 1 only", got=f"a byte {highest}")
 
 
 # --- writing -------------------------------------------------------------------------
@@ -213,16 +144,27 @@ def write_tensors(
         ...     read_tensors(f"{folder}/a.safetensors").metadata
         {'author': 'ada'}
     """
-    _expect_metadata(metadata)
-    arrays = {name: _array_like(value) for name, value in tensors.items()}
-    layout = [(name, _code(name, array), array.shape) for name, array in arrays.items()]
+    expect_metadata(metadata)
+    arrays, layout = lay_out(tensors)
     header, entries = encode_header(layout, metadata)
-    _expect_readable(header, entries)
+    expect_readable(header, entries)
     with replace_file(path) as file:
         file.write(len(header).to_bytes(LENGTH_BYTES, "little"))
         file.write(header)
         for entry in entries:
-            _write_array(file, entry, arrays[entry.name])
+            write_array(file, entry, arrays[entry.name])
+
+
+def lay_out(tensors: Mapping[str, npt.ArrayLike]) -> tuple[dict[str, Any], list[Layout]]:
+    """Check arrays and names, and say what each takes in a file; nothing is copied.
+
+    Raises:
+        DtypeError: The format has no place for the dtype of an array.
+        StructureError: A name is not a printable text.
+        ShapeError: An array has more axes than a reader accepts.
+    """
+    arrays = {name: _array_like(value) for name, value in tensors.items()}
+    return arrays, [Layout(name, _code(name, a), a.shape) for name, a in arrays.items()]
 
 
 def _array_like(value: Any) -> Any:
@@ -233,7 +175,7 @@ def _array_like(value: Any) -> Any:
 def _code(name: object, array: Any) -> str:
     """Check one array and its name, and return what the format calls its dtype."""
     if not isinstance(name, str) or not name.isprintable() or name in {"", METADATA}:
-        _refuse(
+        refuse_to_write(
             StructureError,
             expected=f"names of printable characters other than {METADATA}",
             got=shown(name),
@@ -241,14 +183,14 @@ def _code(name: object, array: Any) -> str:
         )
     item = f'tensors["{shortened(name)}"]'
     if len(name) > _DEFAULT.max_name_characters:
-        _refuse(
+        refuse_to_write(
             StructureError,
             expected=f"names of at most {grouped(_DEFAULT.max_name_characters)} characters",
             got=f"{item} of {grouped(len(name))} characters",
             fix="give it a shorter name",
         )
     if len(array.shape) > _DEFAULT.max_axes:
-        _refuse(
+        refuse_to_write(
             ShapeError,
             expected=f"{item} of at most {_DEFAULT.max_axes} axes",
             got=f"{len(array.shape)} axes",
@@ -256,7 +198,7 @@ def _code(name: object, array: Any) -> str:
         )
     code = _CODES.get(getattr(array.dtype, "name", ""))
     if code is None:
-        _refuse(
+        refuse_to_write(
             DtypeError,
             expected=f"{item} of a dtype among {', '.join(_CODES)}",
             got=shown(array),
@@ -265,7 +207,8 @@ def _code(name: object, array: Any) -> str:
     return code
 
 
-def _expect_metadata(metadata: object) -> None:
+def expect_metadata(metadata: object) -> None:
+    """Refuse metadata that is not from Unicode text to Unicode text."""
     pairs = {} if metadata is None else metadata
     fits = isinstance(pairs, Mapping) and all(
         isinstance(text, str) and not _SURROGATES.search(text)
@@ -273,7 +216,7 @@ def _expect_metadata(metadata: object) -> None:
         for text in pair
     )
     if not fits:
-        _refuse(
+        refuse_to_write(
             StructureError,
             expected="metadata from text to text",
             got=shown(type(metadata)),
@@ -281,14 +224,14 @@ def _expect_metadata(metadata: object) -> None:
         )
 
 
-def _expect_readable(header: bytes, entries: list[Entry]) -> None:
+def expect_readable(header: bytes, entries: list[Entry]) -> None:
     """Refuse to write what no reader would take under the default bounds."""
     for size, bound, unit in (
         (len(entries), _DEFAULT.max_tensors, "arrays"),
         (len(header), _DEFAULT.max_header_bytes, "bytes of names, shapes and metadata"),
     ):
         if size > bound:
-            _refuse(
+            refuse_to_write(
                 RangeError,
                 expected=f"at most {grouped(bound)} {unit}",
                 got=f"{grouped(size)} {unit}",
@@ -296,20 +239,31 @@ def _expect_readable(header: bytes, entries: list[Entry]) -> None:
             )
 
 
-def _write_array(file: BinaryIO, entry: Entry, value: Any) -> None:
+def write_array(
+    file: BinaryIO,
+    entry: Entry,
+    value: Any,
+    *,
+    also: Callable[[memoryview], object] | None = None,
+) -> None:
+    """Write the bytes of one array where the file stands; hand them to `also` too."""
     array = np.asarray(value)
     if (array.dtype.name, array.shape) != (entry.dtype.name, entry.shape):
-        _refuse(
+        refuse_to_write(
             StructureError,
             expected=f'tensors["{shortened(entry.name)}"] to convert to the array it claims to be',
             got=shown(array),
             fix="pass it through numpy.asarray first",
         )
     if array.size:
-        file.write(_as_bytes(array.astype(entry.dtype, order="C", copy=False)))
+        data = as_bytes(array.astype(entry.dtype, order="C", copy=False))
+        file.write(data)
+        if also is not None:
+            also(data)
 
 
-def _refuse(kind: type[UsageError], *, expected: str, got: str, fix: str) -> NoReturn:
+def refuse_to_write(kind: type[UsageError], *, expected: str, got: str, fix: str) -> NoReturn:
+    """Raise what writing cannot do, in the words of a usage error."""
     from rosin.core.validation import refuse  # needs JAX, which reading does not
 
     refuse(kind, subject="write_tensors", expected=expected, got=got, fix=fix)

@@ -14,13 +14,14 @@ KINDS = {
 
 
 def open_at_once(
-    path: str | os.PathLike[str], *, follow: bool = True
+    path: str | os.PathLike[str], *, follow: bool = True, folder: int | None = None
 ) -> tuple[int, os.stat_result]:
     """Open whatever stands at a path for reading; a pipe or a device cannot hang it.
 
     Args:
         path: Any path.
         follow: Whether a symbolic link at the end of the path is followed.
+        folder: The descriptor of the folder that a relative path starts from.
 
     Returns:
         A descriptor, and what the system says about what was opened, not about the name.
@@ -29,7 +30,7 @@ def open_at_once(
         OSError: The system cannot open it, for example because there is no such file.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
+    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW, dir_fd=folder)
     try:
         return descriptor, os.fstat(descriptor)
     except BaseException:
