@@ -46,11 +46,18 @@ def step(loss, batch=(X,), model=None):
     return rs.trainstep(loss, model, batch, rs.setup(rs.Adam(), model))
 
 
-def truncated(folder, keep=0.5, like=None):
+def truncated(folder, keep=0.5, like=None, **options):
     path = Path(folder) / "model.safetensors"
     rs.save(path, mlp())
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
-    return rs.load(path, like=like or mlp())
+    return rs.load(path, like=like or mlp(), **options)
+
+
+def incomplete(folder):
+    path = Path(folder) / "model.safetensors.index.json"
+    rs.save(path, mlp(), max_shard_bytes=50)
+    (Path(folder) / "model-00002-of-00004.safetensors").unlink()
+    return rs.load(path, like=mlp())
 
 
 def captured(other):
@@ -181,6 +188,13 @@ CASES = {
     "a file of another model": lambda: in_folder(
         lambda folder: truncated(folder, 1, rs.Chain(dense(4, 3), dense(3, 2)))
     ),
+    "a file in half precision": lambda: in_folder(
+        lambda folder: truncated(folder, 1, rs.bf16(mlp()))
+    ),
+    "a part that the file does not have": lambda: in_folder(
+        lambda folder: truncated(folder, 1, at="layer")
+    ),
+    "a model of several files that lacks one": lambda: in_folder(incomplete),
 }
 
 
