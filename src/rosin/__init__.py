@@ -213,11 +213,14 @@ PUBLIC = {
         "TriangleDecay2",
         "TriangleExp",
     ),
+    "rosin.training.callbacks.base": ("Callback",),
+    "rosin.training.callbacks.view": ("RunView",),
     "rosin.training.checkpoint": ("Checkpoint",),
     "rosin.training.evaluate": ("evaluate",),
     "rosin.training.guard": ("find_nonfinite",),
     "rosin.training.history": ("History",),
-    "rosin.training.loop": ("TrainResult", "train"),
+    "rosin.training.loop": ("train",),
+    "rosin.training.state": ("TrainResult",),
     "rosin.training.step": ("StepResult", "trainstep"),
 }
 PACKAGES = ("functional",)

@@ -261,12 +261,14 @@ from rosin.optimisers.waves import SinExp as SinExp
 from rosin.optimisers.waves import Triangle as Triangle
 from rosin.optimisers.waves import TriangleDecay2 as TriangleDecay2
 from rosin.optimisers.waves import TriangleExp as TriangleExp
+from rosin.training.callbacks.base import Callback as Callback
+from rosin.training.callbacks.view import RunView as RunView
 from rosin.training.checkpoint import Checkpoint as Checkpoint
 from rosin.training.evaluate import evaluate as evaluate
 from rosin.training.guard import find_nonfinite as find_nonfinite
 from rosin.training.history import History as History
-from rosin.training.loop import TrainResult as TrainResult
 from rosin.training.loop import train as train
+from rosin.training.state import TrainResult as TrainResult
 from rosin.training.step import StepResult as StepResult
 from rosin.training.step import trainstep as trainstep
 

@@ -236,7 +236,7 @@ def interrupted_at_line(number, call):
 @pytest.mark.parametrize("every_steps", [None, 2])
 def test_an_interrupt_at_any_line_of_the_loop_loses_nothing(tmp_path, whole, every_steps):
     lost = 0
-    for number in range(70, 900, 23):
+    for number in range(70, 900, 31):  # a stride that does not fall on the same line again
         path = tmp_path / f"{number}.safetensors"
         checkpoint = rs.Checkpoint(path, every_steps=every_steps)
         error = interrupted_at_line(number, lambda c=checkpoint: train(checkpoint=c))
@@ -257,13 +257,13 @@ def test_the_tracer_interrupts(path):
 
 def saved_steps(monkeypatch, **options):
     steps = []
-    save = rs.Checkpoint.save
+    write = run.write
 
-    def noted(self, model, opt_state, done):
+    def noted(path, tree, done, note):
         steps.append(done.step)
-        save(self, model, opt_state, done)
+        write(path, tree, done, note)
 
-    monkeypatch.setattr(rs.Checkpoint, "save", noted)
+    monkeypatch.setattr(run, "write", noted)
     train(**options)
     return steps
 
@@ -322,13 +322,24 @@ def test_a_disk_that_fails_does_not_hide_what_ended_the_training(path, monkeypat
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_disk_that_fails_after_an_epoch_ends_the_training(path, monkeypatch):
+def test_a_disk_that_fails_beside_the_training_ends_it_at_the_next_save(path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left") as caught:
         train(checkpoint=path)
+    assert len(caught.value.result.history) == 2
+    assert "while 'run.safetensors' was written" in caught.value.__notes__[0]
+
+
+def test_a_disk_that_fails_at_the_last_save_is_seen_at_the_end(path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        train(checkpoint=path, epochs=1)
     assert len(caught.value.result.history) == 1
 
 
@@ -405,6 +416,8 @@ GOOD = {
     "skipped": 0,
     "seconds": 0.0,
     "position": None,
+    "begun": False,
+    "validates": True,
 }
 
 
@@ -451,6 +464,8 @@ def test_the_notes_that_the_table_of_bad_ones_starts_from_are_good(path):
                 {"skipped": None},
                 {"seconds": {}},
                 {"position": 5},
+                {"begun": 0},
+                {"validates": None},
                 {"more": 1},
                 {"__class__": 1},
             )

@@ -61,7 +61,7 @@ def test_silent_training_prints_nothing(capsys):
 
 def test_what_is_shown_fits_where_the_output_goes(monkeypatch):
     def chosen(wanted):
-        return type(shown_progress(wanted=wanted, epochs=1, steps=3, done_steps=0))
+        return type(shown_progress(wanted=wanted, epochs=1, steps=3))
 
     assert (chosen(True), chosen(False)) == (Lines, Silent)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
@@ -69,10 +69,12 @@ def test_what_is_shown_fits_where_the_output_goes(monkeypatch):
 
 
 def test_the_bar_counts_steps_from_those_already_done():
-    bar = Bar(3, 10, 12)
+    bar = Bar(3, 10)
     with bar:
+        bar.at(12)
         bar.step(2, 0.5, 100)
         bar.epoch(ROW)
+        bar.drawn = 0  # long ago
         bar.step(3, 0.25, 100)
     task = bar.progress.tasks[0]
     assert (task.completed, task.total, task.description) == (14, 30, "epoch 3/3")
@@ -85,7 +87,7 @@ def test_the_bar_counts_steps_from_those_already_done():
 
 @pytest.mark.parametrize("steps", [None, 4])
 def test_the_length_of_the_data_may_be_unknown(steps):
-    bar = Bar(2, steps, 0)
+    bar = Bar(2, steps)
     assert bar.progress.tasks[0].total == (None if steps is None else 8)
 
 

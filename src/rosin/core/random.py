@@ -78,14 +78,7 @@ class seed:  # noqa: N801  it is called like a function, and used in a with stat
     """
 
     def __init__(self, number: int) -> None:
-        if not is_whole(number) or not 0 <= number < 2**32:
-            refuse(
-                RangeError,
-                subject="seed",
-                expected="a whole number from 0 to 4 294 967 295",
-                got=shown(number),
-                fix="pass, for example, seed(0)",
-            )
+        expect_seed(number, subject="seed", fix="pass, for example, seed(0)")
         self._previous = _ambient.stream
         _ambient.stream = _Stream(int(number))
 
@@ -100,6 +93,18 @@ class seed:  # noqa: N801  it is called like a function, and used in a with stat
     ) -> None:
         """Put the previous stream back."""
         _ambient.stream = self._previous
+
+
+def expect_seed(number: object, *, subject: str, fix: str = "pass, for example, seed=0") -> None:
+    """Refuse anything but a whole number from 0 to 2**32 - 1."""
+    if not is_whole(number) or not 0 <= number < 2**32:  # pyright: ignore[reportOperatorIssue]
+        refuse(
+            RangeError,
+            subject=subject,
+            expected="a whole number from 0 to 4 294 967 295",
+            got=shown(number),
+            fix=fix,
+        )
 
 
 def draw_key() -> Key:

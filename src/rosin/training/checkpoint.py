@@ -7,13 +7,18 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rosin.core.random import is_key
 from rosin.core.validation import expect_at_least, expect_kind, expect_state, refuse
 from rosin.errors import FileError, StructureError, shortened, shown
 from rosin.files.models import load_with_metadata, save
-from rosin.optimisers.update import OptimiserState
 from rosin.training.step import source_name
 
 METADATA = "training"
+NOTE = "note"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,8 @@ class Done:
         skipped: Steps of the present epoch that were not finite.
         seconds: Spent on the present epoch before the run was last resumed.
         position: The data's own state, after the last step taken.
+        begun: Whether the present epoch has begun.
+        validates: Whether validation follows the present epoch.
     """
 
     epoch: int = 0
@@ -39,6 +46,8 @@ class Done:
     skipped: int = 0
     seconds: float = 0.0
     position: dict[str, Any] | None = None
+    begun: bool = False
+    validates: bool = True
 
     @property
     def mean_loss(self) -> float:
@@ -51,8 +60,12 @@ class Checkpoint:
     """Where and when `train` saves, and whether it goes on from what is there.
 
     A checkpoint is one safetensors file, replaced as a whole: model, optimiser state,
-    random keys, position in the data and history. It is written after each epoch and
-    when something ends the training early: an exception, Ctrl-C, or a non-finite step.
+    random keys, position in the data, history, and what callbacks keep. It is written after
+    each epoch and when something ends the training early: an exception, a signal, or a
+    non-finite step.
+
+    Training waits for the copy to the host only. A thread of its own writes the file, one
+    at a time; if it fails, the next save raises the error, or else the end of the training.
 
     Args:
         path: The file.
@@ -85,10 +98,8 @@ class Checkpoint:
         """Tell whether to save after this step."""
         return self.every_steps is not None and step % self.every_steps == 0
 
-    def begin(
-        self, model: Any, opt_state: OptimiserState, data: Any
-    ) -> tuple[Any, OptimiserState, Done] | None:
-        """Check that the run can be saved, and read what is to be resumed."""
+    def expect_ready(self, data: Any) -> bool:
+        """Refuse now what would fail later; tell whether there is a run to resume."""
         if not (hasattr(data, "state") and hasattr(data, "restore")):
             refuse(
                 StructureError,
@@ -100,7 +111,7 @@ class Checkpoint:
         path = Path(self.path)
         if not path.exists():
             self._expect_folder(path)
-            return None
+            return False
         expect_state(
             self.resume,
             subject="Checkpoint",
@@ -108,17 +119,15 @@ class Checkpoint:
             got=shown(path.name),
             fix="pass Checkpoint(path, resume=True) to go on from it, or another path",
         )
-        like = {"model": model, "opt_state": opt_state}
-        tree, metadata = load_with_metadata(path, like)
-        done = _decoded(metadata.get(METADATA, "null"), path.name)
+        return True
+
+    def load(self, like: dict[str, Any], data: Any) -> tuple[dict[str, Any], Done]:
+        """Read what is to be resumed, and bring the data to its place."""
+        tree, metadata = load_with_metadata(self.path, like)
+        done = _decoded(metadata.get(METADATA, "null"), Path(self.path).name)
         if done.position is not None:
             data.restore(done.position)
-        return tree["model"], tree["opt_state"], done
-
-    def save(self, model: Any, opt_state: OptimiserState, done: Done) -> None:
-        """Replace the file."""
-        text = json.dumps(dataclasses.asdict(done))
-        save(self.path, {"model": model, "opt_state": opt_state}, metadata={METADATA: text})
+        return tree, done
 
     def _expect_folder(self, path: Path) -> None:
         """Refuse now what would fail after the first epoch."""
@@ -131,6 +140,21 @@ class Checkpoint:
         )
 
 
+def on_host(tree: Any) -> Any:
+    """Copy a tree to the host, where no step takes its memory; keys stay JAX's."""
+    return jax.tree.map(lambda leaf: jnp.copy(leaf) if is_key(leaf) else _copied(leaf), tree)
+
+
+def _copied(leaf: Any) -> Any:
+    return np.array(leaf) if hasattr(leaf, "dtype") else leaf
+
+
+def write(path: Path, tree: dict[str, Any], done: Done, note: str = "") -> None:
+    """Replace a file by a checkpoint."""
+    metadata = {METADATA: json.dumps(dataclasses.asdict(done))} | ({NOTE: note} if note else {})
+    save(path, tree, metadata=metadata)
+
+
 def as_checkpoint(given: object) -> Checkpoint | None:
     """Take a path as a checkpoint with default options."""
     if given is None or isinstance(given, Checkpoint):
@@ -140,7 +164,7 @@ def as_checkpoint(given: object) -> Checkpoint | None:
 
 
 def _decoded(text: str, name: str) -> Done:
-    """Read what `Checkpoint.save` noted; foreign text is checked field by field."""
+    """Read what `write` noted; foreign text is checked field by field."""
     try:
         noted = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -158,6 +182,10 @@ def _decoded(text: str, name: str) -> Done:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def _is_boolean(value: Any) -> bool:
+    return type(value) is bool
 
 
 def _is_number(value: Any) -> bool:
@@ -179,6 +207,8 @@ _FIELDS = {
     "skipped": _is_count,
     "seconds": _is_number,
     "position": lambda value: value is None or isinstance(value, dict),
+    "begun": _is_boolean,
+    "validates": _is_boolean,
 }
 
 

@@ -2,13 +2,15 @@
 """The training loop: epochs of compiled steps, with validation, guard and history."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
 
+from rosin.core.random import expect_seed
 from rosin.core.types import PyTree
 from rosin.core.validation import (
     expect_at_least,
@@ -19,10 +21,13 @@ from rosin.core.validation import (
 )
 from rosin.errors import StructureError, shown
 from rosin.optimisers.update import OptimiserState, expect_opt_state
+from rosin.training.callbacks.base import Callback
+from rosin.training.callbacks.group import Callbacks
 from rosin.training.checkpoint import Checkpoint, as_checkpoint
 from rosin.training.evaluate import evaluate, expect_functions
-from rosin.training.progress import Silent, shown_progress
-from rosin.training.run import Run, TrainResult
+from rosin.training.progress import shown_progress
+from rosin.training.run import Run
+from rosin.training.state import Plan, TrainResult
 from rosin.training.step import source_name
 
 M = TypeVar("M")
@@ -39,8 +44,10 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
     epochs: int = 1,
     validation: Iterable[PyTree] | None = None,
     metrics: Mapping[str, Callable[..., Any]] | None = None,
+    callbacks: Sequence[Callback] = (),
     on_nonfinite: Literal["raise", "skip", "stop"] = "raise",
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+    seed: int | None = None,
     progress: bool = True,
 ) -> TrainResult[M]:
     """Train a model: for each epoch, one compiled step for each batch.
@@ -48,6 +55,11 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
     The caller's `model` and `opt_state` stay valid; the loop works on a copy of its own,
     whose memory each step reuses. A batch whose loss, gradient or update is not finite
     changes nothing, whatever `on_nonfinite` says.
+
+    SIGINT (Ctrl-C) and SIGTERM let the present step finish and the checkpoint be written.
+    Then the first raises `KeyboardInterrupt`, and the second returns, with
+    `stopped="interrupted by SIGTERM"`. A second signal acts at once, as it does elsewhere.
+    Handlers of your own stay in force, and so do Python's outside the main thread.
 
     Args:
         loss: Called as `loss(model, *batch)` for a tuple, else `loss(model, batch)`;
@@ -61,10 +73,17 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
         validation: Batches to evaluate after each epoch, in inference mode.
         metrics: By name, functions called like `loss` on the validation batches; they
             return a value for each example, or a mean over the batch.
+        callbacks: Told of the events of the run, in this order; see `Callback`.
         on_nonfinite: "raise" an error that names layer, operation and pass; "skip" the
             batch and count it; "stop" and return.
         checkpoint: Where to save after each epoch and when interrupted; a path, or a
             `Checkpoint` for its options.
+        seed: From 0 to 2**32 - 1; makes the run repeatable from the same model. Every random
+            key in `model` and `opt_state` is replaced: the n-th of their leaves that are
+            keys becomes `jax.random.fold_in(jax.random.key(seed), n)`, of its own kind. A
+            `DataLoader` is brought to where one built with this seed starts. Parameters are
+            not drawn anew. A run that is resumed goes on with the keys and the order of its
+            checkpoint. Left out, keys and loader stand where they stand.
         progress: Whether to show a bar on a terminal, lines elsewhere.
 
     Returns:
@@ -73,7 +92,9 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
 
     Raises:
         NonFiniteError: As `on_nonfinite` says.
-        StructureError: The data gives no batch, or arguments do not fit together.
+        StructureError: The data gives no batch, or arguments do not fit together. A callback
+            uses what it does not declare, or declares what is not there, or what another
+            changes.
         StateError: The checkpoint's file exists and `resume` is False, or its folder does
             not exist.
         RangeError: An option is out of its range.
@@ -109,38 +130,58 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
     if validation is not None:
         _expect_batches(validation, "validation", epochs)
     measures = _measures(loss, metrics, validation)
-    run = Run(loss, data, on_nonfinite, as_checkpoint(checkpoint))
-    run.begin(model, opt_state)
+    if seed is not None:
+        expect_seed(seed, subject="train")
+    told = Callbacks(callbacks)
+    told.expect_one_owner(opt_state)
     steps: Any = len(data) if hasattr(data, "__len__") else None  # pyright: ignore[reportArgumentType]
-    shows = shown_progress(wanted=progress, epochs=epochs, steps=steps, done_steps=run.done.step)
+    shows = shown_progress(wanted=progress, epochs=epochs, steps=steps)
+    plan = Plan(
+        loss=loss,
+        data=data,
+        epochs=epochs,
+        on_nonfinite=on_nonfinite,
+        checkpoint=as_checkpoint(checkpoint),
+        seed=seed,
+    )
+    run = Run(plan, told, shows)
+    run.begin(model, opt_state)
     try:
-        with shows:
+        with run.signals, shows:
+            run.open()
+            shows.at(run.done.step)
             while run.done.epoch < epochs and not run.stopped:
-                _epoch(run, shows, validation, measures)
+                _epoch(run, validation, measures)
+            if run.signals.caught == signal.SIGINT:
+                raise KeyboardInterrupt  # noqa: TRY301  what keeps the result stands below
+            run.close()
     except BaseException as error:
         run.keep(error)
         raise
     return run.result()
 
 
-def _epoch(run: Run, shows: Silent, validation: Iterable[PyTree] | None, measures: Metrics) -> None:
+def _epoch(run: Run, validation: Iterable[PyTree] | None, measures: Metrics) -> None:
     """Run what is left of one epoch, and add its row to the history."""
-    for batch in run.data:
-        run.step(batch, shows)
+    run.begin_epoch()
+    if run.stopped:
+        return
+    for batch in run.plan.data:
+        run.step(batch)
         if run.stopped:
             break
-    run.settle(shows)
+    run.settle()
     if run.stopped:
         run.save()
         return
     if not run.done.examples and not run.done.skipped:
-        _refuse_batches(run.data, "data")
+        _refuse_batches(run.plan.data, "data")
     trained_s = run.elapsed_s
     measured: dict[str, float] = {}
-    if validation is not None:
+    if validation is not None and run.done.validates:
         values = evaluate(run.model, validation, measures)
         measured = {f"validation_{name}": value for name, value in values.items()}
-    shows.epoch(run.end_epoch(measured, trained_s))
+    run.end_epoch(measured, trained_s)
 
 
 def _measures(

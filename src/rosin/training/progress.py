@@ -2,6 +2,7 @@
 """What training shows while it runs: a bar on a terminal, lines elsewhere, or nothing."""
 
 import sys
+import time
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+SECONDS_BETWEEN_DRAWINGS = 0.1
 
 
 class Silent:
@@ -38,6 +41,12 @@ class Silent:
     def epoch(self, row: dict[str, float]) -> None:
         """Show the row of an epoch that is over."""
 
+    def at(self, step: int) -> None:
+        """Start after so many steps, which an earlier run took."""
+
+    def say(self, text: str) -> None:
+        """Show a line of a callback."""
+
 
 class Lines(Silent):
     """A line for each epoch, for logs and pipes."""
@@ -47,29 +56,36 @@ class Lines(Silent):
 
     def epoch(self, row: dict[str, float]) -> None:
         """Print the row."""
-        sys.stdout.write(f"epoch {row['epoch']:.0f}/{self.epochs}  {described(row)}\n")
+        self.say(f"epoch {row['epoch']:.0f}/{self.epochs}  {described(row)}")
+
+    def say(self, text: str) -> None:
+        """Print the line."""
+        sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
 
 class Bar(Silent):
     """A bar with loss, metrics, examples per second and the time left."""
 
-    def __init__(self, epochs: int, steps: int | None, done_steps: int) -> None:
+    def __init__(self, epochs: int, steps: int | None, console: Console | None = None) -> None:
         self.epochs = epochs
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}"),
-            console=Console(),
+            TextColumn("{task.fields[facts]}", markup=False),
+            console=console or Console(),
+            auto_refresh=False,
         )
         total = None if steps is None else steps * epochs
-        self.task = self.progress.add_task("training", total=total, completed=done_steps, facts="")
+        self.task = self.progress.add_task("training", total=total, facts="")
         self.last: dict[str, float] = {}
+        self.step_count = 0
+        self.drawn = 0.0
 
     def __enter__(self) -> Self:
         """Draw the bar."""
@@ -85,29 +101,53 @@ class Bar(Silent):
         """Leave the bar as it stands."""
         self.progress.stop()
 
+    def at(self, step: int) -> None:
+        """Count from there."""
+        self.step_count = step
+        self.progress.update(self.task, completed=step)
+
     def step(self, epoch: int, loss: float, rate: float) -> None:
-        """Move the bar."""
+        """Move the bar, but draw it no more often than an eye can follow."""
+        self.step_count += 1
+        now = time.monotonic()
+        if now - self.drawn < SECONDS_BETWEEN_DRAWINGS:
+            return
+        self.drawn = now
         facts = {"loss": loss, **self.last, "examples_per_second": rate}
         self.progress.update(
             self.task,
-            advance=1,
+            completed=self.step_count,
             description=f"epoch {epoch}/{self.epochs}",
             facts=described(facts),
+            refresh=True,
         )
 
     def epoch(self, row: dict[str, float]) -> None:
-        """Keep the metrics in view."""
+        """Keep the metrics in view; the first epoch tells how long the data are."""
         self.last = {name: v for name, v in row.items() if name.startswith("validation_")}
         facts = described({"loss": row["loss"], **self.last, **row})
-        self.progress.update(self.task, facts=facts)
+        number = int(row["epoch"])
+        total = self.progress.tasks[0].total or self.step_count / number * self.epochs
+        self.progress.update(
+            self.task,
+            completed=self.step_count,
+            total=total,
+            description=f"epoch {number}/{self.epochs}",
+            facts=facts,
+            refresh=True,
+        )
+
+    def say(self, text: str) -> None:
+        """Print the line above the bar."""
+        self.progress.console.print(text, markup=False, highlight=False, emoji=False)
 
 
-def shown_progress(*, wanted: bool, epochs: int, steps: int | None, done_steps: int) -> Silent:
+def shown_progress(*, wanted: bool, epochs: int, steps: int | None) -> Silent:
     """Choose what fits where the output goes."""
     if not wanted:
         return Silent()
     if sys.stdout.isatty():
-        return Bar(epochs, steps, done_steps)
+        return Bar(epochs, steps)
     return Lines(epochs)
 
 

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of one call of `train`: what is done, what is on its way, what to keep.
-
-Everything that changes stands in one value, `Now`, which each change replaces as a whole:
-an interrupt, wherever it comes, finds the state before the change or the one after.
-"""
+"""One call of `train`: steps sent off and looked at, epochs, callbacks told, the end."""
 
 import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,58 +16,20 @@ from rosin.core.types import Array, PyTree
 from rosin.core.validation import expect_state
 from rosin.errors import shortened
 from rosin.optimisers.update import OptimiserState, strong
-from rosin.training.checkpoint import Checkpoint, Done
+from rosin.training.callbacks.group import STEP, Callbacks, Member
+from rosin.training.callbacks.view import Moment
+from rosin.training.checkpoint import Done, on_host, write
 from rosin.training.guard import step_error
 from rosin.training.history import History
 from rosin.training.progress import Silent
 from rosin.training.samecode import SameCode
+from rosin.training.seeding import reseeded, rewind
+from rosin.training.signals import Signals
+from rosin.training.state import Now, Plan, Sent, TrainResult
 from rosin.training.step import example_count, expect_batch, guarded_step
-
-M = TypeVar("M")
+from rosin.training.writer import Writer
 
 STEPS_IN_FLIGHT = 2
-
-
-class TrainResult(NamedTuple, Generic[M]):
-    """What training returns.
-
-    Args:
-        model: The trained model.
-        opt_state: The optimiser's state, to go on with.
-        history: One row for each epoch.
-        stopped: Why training ended before its last epoch; empty if it did not.
-    """
-
-    model: M
-    opt_state: OptimiserState
-    history: History
-    stopped: str = ""
-
-
-class Sent(NamedTuple):
-    """A step that was sent off and not looked at yet."""
-
-    batch: PyTree
-    loss: Array
-    finite: Array
-    position: dict[str, Any] | None
-
-
-class Now(NamedTuple):
-    """Where a run stands.
-
-    Args:
-        leaves: Of model and optimiser state, after all steps that were sent off. The next
-            step takes their memory.
-        alive: Whether all of these steps were finite, as an array: nothing waits for it.
-        sent: The steps that `done` does not count yet.
-        done: How far the run has come without them.
-    """
-
-    leaves: list[Any]
-    alive: Array
-    sent: tuple[Sent, ...]
-    done: Done
 
 
 class Run:
@@ -78,29 +37,85 @@ class Run:
 
     now: Now
 
-    def __init__(
-        self,
-        loss: Callable[..., Any],
-        data: Iterable[PyTree],
-        on_nonfinite: str,
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        self.loss = loss
-        self.data = data
-        self.on_nonfinite = on_nonfinite
-        self.checkpoint = checkpoint
+    def __init__(self, plan: Plan, callbacks: Callbacks, shows: Silent) -> None:
+        self.plan = plan
+        self.callbacks = callbacks
+        self.shows = shows
+        self.signals = Signals()
+        self.writer = Writer()
         self.stopped = ""
+        self.loss = float("nan")
         self.started = time.perf_counter()
+        self.saved: Now | None = None
+        self.requested: list[tuple[Path, str]] = []
+        self.ended = False
+        keeps = plan.checkpoint is not None or callbacks.reads_checkpoint
+        self.has_position = keeps and hasattr(plan.data, "state")
+
+    # --- beginning and end ------------------------------------------------------------
 
     def begin(self, model: Any, opt_state: OptimiserState) -> None:
-        """Copy the arrays, or take them from the checkpoint that is resumed."""
+        """Copy the arrays."""
         model, opt_state = jax.tree.map(jnp.copy, (model, opt_state))
-        model, done = strong(model), Done()
-        resumed = self.checkpoint and self.checkpoint.begin(model, opt_state, self.data)
-        if resumed:
-            model, opt_state, done = resumed
-        leaves, self.structure = jax.tree.flatten((model, opt_state))
-        self.now = Now(leaves, jnp.asarray(True), (), done)
+        tree = strong(model), opt_state
+        if self.plan.seed is not None:
+            tree = reseeded(tree, self.plan.seed)
+        leaves, self.structure = jax.tree.flatten(tree)
+        self.now = Now(leaves, jnp.asarray(True), (), Done(), {})
+
+    def open(self) -> None:
+        """Let the callbacks begin, and take over the checkpoint that is resumed."""
+        checkpoint, data = self.plan.checkpoint, self.plan.data
+        resumes = checkpoint is not None and checkpoint.expect_ready(data)
+        self.now = self._told(self.now, "on_train_begin")
+        if checkpoint is not None and resumes:
+            tree, done = checkpoint.load(self._tree(), data)
+            leaves = jax.tree.leaves((tree["model"], tree["opt_state"]))
+            states = tree.get("callbacks", {})
+            self.callbacks.restore(states)
+            self.now = self.now._replace(leaves=leaves, done=done, states=states)
+        elif self.plan.seed is not None:
+            rewind(data, self.plan.seed)
+
+    def close(self) -> None:
+        """Wait for the last checkpoint, and let the callbacks end."""
+        self.writer.wait()
+        self._tell_written()
+        self.ended = True
+        self.now = self._told(self.now, "on_train_end")
+
+    def keep(self, error: BaseException) -> None:
+        """Hand over and save what there is when an exception ends the training."""
+        with _noted(error, "what was done so far could not be kept"):
+            self._hand_over(error)
+        with _noted(error, "the checkpoint could not be written"):
+            self.writer.wait()
+        if not self.ended:
+            self.stopped = type(error).__name__
+            with _noted(error, "a callback could not end"):
+                self._told(self.now, "on_train_end")
+
+    def _hand_over(self, error: BaseException) -> None:
+        while self.now.sent:
+            self._count_first()
+        with contextlib.suppress(AttributeError):  # some exceptions take no attribute
+            error.result = self.result()  # pyright: ignore[reportAttributeAccessIssue]
+        if self.done.step:
+            self.save()
+
+    def result(self) -> TrainResult[Any]:
+        """Hand over model, optimiser state and history; no step may follow."""
+        expect_state(
+            not any(leaf.is_deleted() for leaf in self.now.leaves),
+            subject="train",
+            expected="model and optimiser state in memory",
+            got="an interrupt inside a step, which had taken their memory",
+            fix="go on from the last checkpoint",
+        )
+        model, opt_state = self.structure.unflatten(self.now.leaves)
+        return TrainResult(model, opt_state, History(list(self.done.rows)), self.stopped)
+
+    # --- where it stands --------------------------------------------------------------
 
     @property
     def done(self) -> Done:
@@ -117,31 +132,67 @@ class Run:
         """The present model; the next step takes its memory."""
         return self.structure.unflatten(self.now.leaves)[0]
 
-    def step(self, batch: PyTree, shows: Silent) -> None:
+    def _tree(self) -> dict[str, Any]:
+        """Put together what a checkpoint holds."""
+        model, opt_state = self.structure.unflatten(self.now.leaves)
+        tree = {"model": model, "opt_state": opt_state}
+        return tree | ({"callbacks": self.now.states} if self.now.states else {})
+
+    def _position(self) -> dict[str, Any] | None:
+        return dict(self.plan.data.state) if self.has_position else None
+
+    # --- steps ------------------------------------------------------------------------
+
+    def step(self, batch: PyTree) -> None:
         """Send one step off, and look at those that were sent before."""
         expect_batch(batch)
         position = self._position()
-        now = self.now
+        now, plan = self.now, self.plan
         leaves, loss, finite = _flat_step(
-            SameCode(self.loss), self.structure, now.leaves, now.alive, batch
+            SameCode(plan.loss), self.structure, now.leaves, now.alive, batch
         )
         sent = (*now.sent, Sent(batch, loss, finite, position))
-        alive = now.alive if self.on_nonfinite == "skip" else finite
-        self.now = Now(leaves, alive, sent, now.done)
-        due = self.checkpoint and self.checkpoint.is_due(now.done.step + len(sent))
-        self.settle(shows, 0 if due else STEPS_IN_FLIGHT - 1)
-        if due and not self.stopped:
+        alive = now.alive if plan.on_nonfinite == "skip" else finite
+        self.now = now._replace(leaves=leaves, alive=alive, sent=sent)
+        number = now.done.step + len(sent)
+        if self.callbacks.members:
+            self._tell_step(number)
+        due = plan.checkpoint is not None and plan.checkpoint.is_due(number)
+        self.settle(0 if due else STEPS_IN_FLIGHT - 1)
+        if self.signals.caught and not self.stopped:
+            self.stopped = f"interrupted by {self.signals.caught.name}"
+        elif due and not self.stopped:
             self.save()
 
-    def settle(self, shows: Silent, in_flight: int = 0) -> None:
+    def _tell_step(self, number: int) -> None:
+        """Tell the callbacks of the step just sent off, as early as each can hear it."""
+        callbacks = self.callbacks
+        if free := callbacks.due(callbacks.free, number):
+            self.now = self._told(self.now, STEP, free, step=number)
+        waiting = callbacks.due(callbacks.waiting, number)
+        if waiting or ("on_checkpoint" in callbacks.hears and not self.writer.written.empty()):
+            self.settle()
+            if self.now.done.step < number:  # a step that was not finite ends the training
+                return
+            if waiting:
+                self.now = self._told(self.now, STEP, waiting, loss=self.loss)
+            self._tell_written()
+            if self.requested:
+                self.save(main=False)
+
+    def settle(self, in_flight: int = 0) -> None:
         """Look at the steps sent off, but for the last few."""
         while len(self.now.sent) > in_flight:
             first = self.now.sent[0]
             if not self._count_first():
                 self._end(first)
                 return
+            self.loss = float(first.loss)
+            late = self.callbacks.due(self.callbacks.late, self.done.step)
+            if late:
+                self.now = self._told(self.now, STEP, late, loss=self.loss)
             rate = self.done.examples / max(self.elapsed_s, 1e-9)
-            shows.step(self.done.epoch + 1, float(first.loss), rate)
+            self.shows.step(self.done.epoch + 1, self.loss, rate)
 
     def _count_first(self) -> bool:
         """Count the oldest step sent off; False if it ends the training.
@@ -157,7 +208,7 @@ class Run:
                 examples=done.examples + examples,
                 total_loss=done.total_loss + examples * float(first.loss),
             )
-        elif self.on_nonfinite == "skip":
+        elif self.plan.on_nonfinite == "skip":
             done = dataclasses.replace(done, skipped=done.skipped + 1)
         else:
             self.now = self.now._replace(sent=())
@@ -168,18 +219,26 @@ class Run:
     def _end(self, bad: Sent) -> None:
         """End the training at a step that was not finite."""
         number = self.done.step + 1
-        if self.on_nonfinite == "stop":
+        if self.plan.on_nonfinite == "stop":
             self.stopped = f"a non-finite step, number {number}"
             return
         model, opt_state = self.structure.unflatten(self.now.leaves)
-        error = step_error(self.loss, model, opt_state, bad.batch)
+        error = step_error(self.plan.loss, model, opt_state, bad.batch)
         error.add_note(
             f"at epoch {self.done.epoch + 1}, step {number}; "
             "model and optimiser are as before this batch"
         )
         raise error
 
-    def end_epoch(self, measured: dict[str, float], trained_s: float) -> dict[str, float]:
+    # --- epochs -----------------------------------------------------------------------
+
+    def begin_epoch(self) -> None:
+        """Begin an epoch, unless it is one that goes on."""
+        if not self.done.begun:
+            begun = self.now._replace(done=dataclasses.replace(self.done, begun=True))
+            self.now = self._told(begun, "on_epoch_begin")
+
+    def end_epoch(self, measured: dict[str, float], trained_s: float) -> None:
         """Write the epoch's row and start the next one."""
         done = self.done
         row: dict[str, float] = {
@@ -191,48 +250,81 @@ class Run:
             "seconds": self.elapsed_s,
             "examples_per_second": done.examples / max(trained_s, 1e-9),
         }
-        rows = (*done.rows, row)
-        following = Done(epoch=done.epoch + 1, step=done.step, rows=rows, position=self._position())
-        self.now = self.now._replace(done=following)
+        self.shows.epoch(row)
+        following = Done(
+            epoch=done.epoch + 1,
+            step=done.step,
+            rows=(*done.rows, row),
+            position=self._position(),
+        )
+        self.now = self._told(self.now._replace(done=following), "on_epoch_end")
         self.started = time.perf_counter()
         self.save()
-        return row
 
-    def _position(self) -> dict[str, Any] | None:
-        state: Any = getattr(self.data, "state", None) if self.checkpoint else None
-        return None if state is None else dict(state)
+    # --- callbacks and checkpoints ------------------------------------------------------
 
-    def save(self) -> None:
-        """Write the checkpoint, if one is wanted."""
-        if self.checkpoint is not None:
-            model, opt_state = self.structure.unflatten(self.now.leaves)
-            done = dataclasses.replace(self.done, seconds=self.elapsed_s)
-            self.checkpoint.save(model, opt_state, done)
-
-    def keep(self, error: BaseException) -> None:
-        """Hand over and save what there is when an exception ends the training."""
-        try:
-            while self.now.sent:
-                self._count_first()
-            with contextlib.suppress(AttributeError):  # some exceptions take no attribute
-                error.result = self.result()  # pyright: ignore[reportAttributeAccessIssue]
-            if self.done.step:
-                self.save()
-        except Exception as second:  # noqa: BLE001  the first error is the one to report
-            text = shortened(f"{type(second).__name__}: {second}", 200)
-            error.add_note(f"what was done so far could not be kept: {text}")
-
-    def result(self) -> TrainResult[Any]:
-        """Hand over model, optimiser state and history; no step may follow."""
-        expect_state(
-            not any(leaf.is_deleted() for leaf in self.now.leaves),
-            subject="train",
-            expected="model and optimiser state in memory",
-            got="an interrupt inside a step, which had taken their memory",
-            fix="go on from the last checkpoint",
+    def _told(
+        self,
+        now: Now,
+        event: str,
+        members: Sequence[Member] | None = None,
+        *,
+        step: int | None = None,
+        loss: float | None = None,
+        checkpoint: Path | None = None,
+    ) -> Now:
+        """Let the callbacks hear an event; return what they make of the state as a whole."""
+        if event not in self.callbacks.hears:
+            return now
+        done = now.done
+        moment = Moment(
+            event=event,
+            epoch=done.epoch + done.begun,
+            epochs=self.plan.epochs,
+            step=done.step if step is None else step,
+            rows=done.rows,
+            tree=lambda: self.structure.unflatten(now.leaves),
+            say=self.shows.say,
+            loss=loss,
+            checkpoint=checkpoint,
+            stopped=self.stopped,
         )
-        model, opt_state = self.structure.unflatten(self.now.leaves)
-        return TrainResult(model, opt_state, History(list(self.done.rows)), self.stopped)
+        self.callbacks.tell(moment, members)
+        self.stopped = moment.stopped
+        self.requested += moment.saves
+        leaves = now.leaves if moment.changed is None else jax.tree.leaves(moment.changed)
+        if moment.skips_validation:
+            done = dataclasses.replace(done, validates=False)
+        return now._replace(leaves=leaves, done=done, states=self.callbacks.states())
+
+    def _tell_written(self) -> None:
+        """Tell of the files that are complete since the last time."""
+        while not self.writer.written.empty():
+            path = self.writer.written.get()
+            self.now = self._told(self.now, "on_checkpoint", checkpoint=path)
+
+    def save(self, *, main: bool = True) -> None:
+        """Write the checkpoint, and what callbacks asked for, unless all of it is there."""
+        targets, self.requested = self.requested, []
+        if main and self.plan.checkpoint is not None and self.saved is not self.now:
+            targets = [*targets, (Path(self.plan.checkpoint.path), "")]
+        if not targets:
+            return
+        self.writer.wait()
+        now, done = self.now, dataclasses.replace(self.done, seconds=self.elapsed_s)
+        tree = on_host(self._tree())
+        self.writer.write({p: functools.partial(write, p, tree, done, n) for p, n in targets})
+        self.saved = now if main else self.saved
+
+
+@contextlib.contextmanager
+def _noted(error: BaseException, fault: str) -> Generator[None]:
+    """Note on an error what goes wrong after it; the first one is the one to report."""
+    try:
+        yield
+    except Exception as second:  # noqa: BLE001  foreign callbacks may raise anything
+        text = shortened(f"{type(second).__name__}: {second}", 200)
+        error.add_note(f"{fault}: {text}")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The values of a run: what is asked for, where it stands, what comes out.
+
+Everything that changes stands in one value, `Now`, which each change replaces as a whole:
+an interrupt, wherever it comes, finds the state before the change or the one after.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from rosin.core.types import Array, PyTree
+from rosin.optimisers.update import OptimiserState
+from rosin.training.checkpoint import Checkpoint, Done
+from rosin.training.history import History
+
+M = TypeVar("M")
+
+
+class TrainResult(NamedTuple, Generic[M]):
+    """What training returns.
+
+    Args:
+        model: The trained model.
+        opt_state: The optimiser's state, to go on with.
+        history: One row for each epoch.
+        stopped: Why training ended before its last epoch; empty if it did not.
+    """
+
+    model: M
+    opt_state: OptimiserState
+    history: History
+    stopped: str = ""
+
+
+class Sent(NamedTuple):
+    """A step that was sent off and not looked at yet."""
+
+    batch: PyTree
+    loss: Array
+    finite: Array
+    position: dict[str, Any] | None
+
+
+class Now(NamedTuple):
+    """Where a run stands.
+
+    Args:
+        leaves: Of model and optimiser state, after all steps that were sent off. The next
+            step takes their memory.
+        alive: Whether all of these steps were finite, as an array: nothing waits for it.
+        sent: The steps that `done` does not count yet.
+        done: How far the run has come without them.
+        states: What the callbacks keep, by their names.
+    """
+
+    leaves: list[Any]
+    alive: Array
+    sent: tuple[Sent, ...]
+    done: Done
+    states: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run is asked to do.
+
+    Args:
+        loss: The loss function.
+        data: Gives the batches of an epoch.
+        epochs: Passes over the data in all.
+        on_nonfinite: "raise", "skip" or "stop".
+        checkpoint: Where to save, and whether to resume.
+        seed: What to seed the random parts with, if anything.
+    """
+
+    loss: Callable[..., Any]
+    data: Any
+    epochs: int
+    on_nonfinite: str
+    checkpoint: Checkpoint | None
+    seed: int | None

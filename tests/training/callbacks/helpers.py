@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A callback made of functions, and a run to tell it of."""
+
+import rosin as rs
+from tests.training.toys import batches, loss, net
+
+
+class Told(rs.Callback):
+    """Calls a function for each event it is given one for."""
+
+    def __init__(self, reads=(), changes=(), **events):
+        self.reads, self.changes = reads, changes
+        for event, function in events.items():
+            setattr(self, event, function)
+
+
+def train(*callbacks, data=None, rule=None, model=None, **options):
+    """Train the toy model on its six batches."""
+    model = net() if model is None else model
+    return rs.train(
+        loss,
+        model,
+        batches() if data is None else data,
+        rs.setup(rs.Descent(0.05) if rule is None else rule, model),
+        callbacks=list(callbacks),
+        **{"progress": False, **options},
+    )
