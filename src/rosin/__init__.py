@@ -221,6 +221,7 @@ PUBLIC = {
     "rosin.training.history": ("History",),
     "rosin.training.loop": ("train",),
     "rosin.training.state": ("TrainResult",),
+    "rosin.training.precision": ("Precision",),
     "rosin.training.step": ("StepResult", "trainstep"),
 }
 PACKAGES = ("functional",)

@@ -268,6 +268,7 @@ from rosin.training.evaluate import evaluate as evaluate
 from rosin.training.guard import find_nonfinite as find_nonfinite
 from rosin.training.history import History as History
 from rosin.training.loop import train as train
+from rosin.training.precision import Precision as Precision
 from rosin.training.state import TrainResult as TrainResult
 from rosin.training.step import StepResult as StepResult
 from rosin.training.step import trainstep as trainstep

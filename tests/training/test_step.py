@@ -261,7 +261,9 @@ def test_the_compiled_step_grows_in_proportion_to_the_model():
     sizes = []
     for layers in (4, 8):
         model, opt_state = setup(Net(*(Affine(3, 3) for _ in range(layers))))
-        lowered = step._step.lower(SameCode(lambda m, x: m(x).sum()), model, opt_state, X)
+        lowered = step._step.lower(
+            SameCode(lambda m, x: m(x).sum()), step.PLAIN, model, opt_state, X
+        )
         sizes.append(len(lowered.compile().as_text()))
     # 1.9 is proportional to all but a fixed part; repeated work for each leaf gave 3.
     assert sizes[1] / sizes[0] < 2.3

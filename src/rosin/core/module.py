@@ -111,6 +111,9 @@ def _guided(method: Callable[..., Any], module: "Module", args: Any, kwargs: Any
     from rosin.core.sharing import linking
 
     visit = module.__dict__.get(VISIT)
+    if visit and visit.recorder.around:
+        with visit.recorder.apart() as around:
+            return around(functools.partial(_guided, method), module, args, kwargs)
     named = jax.named_scope(visit.path) if visit and visit.path else contextlib.nullcontext()
     with linking(module), named:
         result = method(module, *args, **kwargs)

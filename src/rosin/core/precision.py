@@ -14,7 +14,7 @@ M = TypeVar("M")
 _COMPLEX = {jnp.dtype(jnp.float32): jnp.complex64, jnp.dtype(jnp.float64): jnp.complex128}
 
 
-def _converted(tree: M, dtype: Any) -> M:
+def converted(tree: M, dtype: Any) -> M:
     """Convert float leaves; integers, booleans and keys stay, and so does state at half.
 
     Complex leaves follow to the complex dtype of the same width; there is none at half.
@@ -59,7 +59,7 @@ def f16(tree: M) -> M:
         >>> rs.f16(rs.Dense(2, 3)).weight.dtype
         dtype('float16')
     """
-    return _converted(tree, jnp.float16)
+    return converted(tree, jnp.float16)
 
 
 def bf16(tree: M) -> M:
@@ -70,7 +70,7 @@ def bf16(tree: M) -> M:
         >>> rs.bf16(rs.Dense(2, 3)).weight.dtype
         dtype(bfloat16)
     """
-    return _converted(tree, jnp.bfloat16)
+    return converted(tree, jnp.bfloat16)
 
 
 def f32(tree: M) -> M:
@@ -81,7 +81,7 @@ def f32(tree: M) -> M:
         >>> rs.f32(rs.bf16(rs.Dense(2, 3))).weight.dtype
         dtype('float32')
     """
-    return _converted(tree, jnp.float32)
+    return converted(tree, jnp.float32)
 
 
 def f64(tree: M) -> M:
@@ -103,4 +103,4 @@ def f64(tree: M) -> M:
         got="jax_enable_x64 = False",
         fix='call jax.config.update("jax_enable_x64", True) at the start of the program',
     )
-    return _converted(tree, jnp.float64)
+    return converted(tree, jnp.float64)

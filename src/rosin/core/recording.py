@@ -28,18 +28,36 @@ from rosin.errors import StateError, StructureError, shown
 M = TypeVar("M")
 R = TypeVar("R")
 
+Around = Callable[[Callable[..., Any], Module, Any, Any], Any]
+"""Stands around a call: handed how to call, the module, positional and named arguments."""
+
 
 class Recorder:
     """One trace in which modules may record.
 
     Args:
         watch: Told of every call of a module: its path, itself, what it returned.
+        around: Makes the calls of modules, if given, in a way of its own.
     """
 
-    def __init__(self, watch: Callable[[str, Module, Any], None] | None = None) -> None:
+    def __init__(
+        self,
+        watch: Callable[[str, Module, Any], None] | None = None,
+        around: Around | None = None,
+    ) -> None:
         self.watch = watch
+        self.around = around
         self.trace = get_opaque_trace_state()
         self.open = True
+
+    @contextlib.contextmanager
+    def apart(self) -> Generator[Around | None]:
+        """Yield what stands around calls, and let it not stand around those inside."""
+        around, self.around = self.around, None
+        try:
+            yield around
+        finally:
+            self.around = around
 
     def observe(self, path: str, module: Module, result: Any) -> None:
         """Pass on that a module was called."""
@@ -205,12 +223,17 @@ class Passage:
         """Whether any module may record."""
         return any(visit is not None for visit in self.visits)
 
-    def call(self, rebuilt: M, function: Callable[[M], R]) -> tuple[R, list[PyTree]]:
-        """Call a function with the rebuilt tree; return the result and the new state."""
+    def call(
+        self, rebuilt: M, function: Callable[[M], R], *, around: Around | None = None
+    ) -> tuple[R, list[PyTree]]:
+        """Call a function with the rebuilt tree; return the result and the new state.
+
+        Calls of modules inside are made as the outer recorder has it, or by `around`.
+        """
         inner = jax.tree.map(lambda leaf: leaf, rebuilt)
         copies = [module for _, module in walk_modules(inner)]
         outer = next((visit.recorder for visit in self.visits if visit is not None), None)
-        recorder = Recorder(outer and outer.observe)
+        recorder = Recorder(outer and outer.observe, around or (outer and outer.around))
         for copy, module, live in zip(copies, self.modules, self.visits, strict=True):
             visit = module.__dict__.get(VISIT)  # a dead one goes along, for messages
             if visit is not None:

@@ -35,14 +35,20 @@ def adam_direction(rule: Any, gradient: Array, memory: Any, place: Place) -> tup
     r"""Return $\hat m / (\sqrt{\hat v} + \epsilon)$ and the new moments."""
     first = mixed(memory.first, gradient, rule.beta1)
     second = rooted(memory.second, gradient, rule.beta2)
-    direction = unbiased(rule, first, second, place) / filled(rule.beta1, place.number)
+    direction = unbiased(rule, first, second, place, filled(rule.beta1, place.number))
     return direction, Moments(first, second)
 
 
-def unbiased(rule: Any, first: Array, second: Array, place: Place) -> Array:
-    """Divide by the root of the second moment, the latter free of bias."""
+def unbiased(
+    rule: Any, first: Array, second: Array, place: Place, taken_in: Array | float = 1.0
+) -> Array:
+    """Divide by the root of the second moment, both moments free of bias.
+
+    The first has taken in the share `taken_in`. Numbers are divided by numbers, not arrays:
+    XLA splits a loop of much arithmetic among threads, which costs more than the loop.
+    """
     share = jnp.sqrt(filled(rule.beta2, place.number))
-    return divided(first, second + rule.epsilon * share) * share
+    return divided(first, second + rule.epsilon * share) * (share / taken_in)
 
 
 class MomentRule(LeafRule):

@@ -136,7 +136,7 @@ class AdaBelief(MomentRule):
         first = mixed(memory.first, gradient, self.beta1)
         away = rooted(memory.second, saturated(gradient - first), self.beta2)
         second = saturated(jnp.hypot(away, jnp.sqrt(self.epsilon)))
-        direction = unbiased(self, first, second, place) / filled(self.beta1, place.number)
+        direction = unbiased(self, first, second, place, filled(self.beta1, place.number))
         return self.learning_rate * direction, Moments(first, second)
 
 

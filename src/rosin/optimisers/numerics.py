@@ -33,8 +33,14 @@ def mixed(old: Array, new: Array, decay: Array) -> Array:
 
 
 def rooted(old: Array, new: Array, decay: Array) -> Array:
-    """Average squares: the root of `decay * old**2 + (1 - decay) * abs(new)**2`."""
-    return saturated(jnp.hypot(jnp.sqrt(decay) * old, jnp.sqrt(1 - decay) * jnp.abs(new)))
+    """Average squares: the root of `decay * old**2 + (1 - decay) * abs(new)**2`.
+
+    What is old is a root, and so not negative. The larger part goes before the root.
+    """
+    a, b = jnp.sqrt(decay) * old, jnp.sqrt(1 - decay) * jnp.abs(new)
+    top = jnp.maximum(a, b)
+    share = divided(jnp.minimum(a, b), top)
+    return jnp.minimum(top * jnp.sqrt(1 + share * share), jnp.finfo(top.dtype).max)
 
 
 def divided(x: Array, by: Array) -> Array:

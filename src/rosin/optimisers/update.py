@@ -20,6 +20,7 @@ from rosin.optimisers.groups import grouped
 from rosin.optimisers.hyperparameters import Hyperparameter
 from rosin.optimisers.numerics import saturated
 from rosin.optimisers.rule import Rule, Transformation
+from rosin.optimisers.soundness import all_sound, chosen
 
 M = TypeVar("M")
 
@@ -38,6 +39,7 @@ class OptimiserState(Module):
         - rule: its hyperparameters, each `()`, buffers.
         - state: buffers; half-precision parameters have theirs in float32.
         - skipped: `()`, how many steps `update` has left out as not finite, a buffer.
+        - loss_scale: None, or the `LossScale` of training in float16, buffers.
     """
 
     rule: Buffer[Rule]
@@ -45,6 +47,7 @@ class OptimiserState(Module):
     skipped: Buffer[Array]
     paths: Static[tuple[str, ...]]
     shapes: Static[tuple[Shape, ...]]
+    loss_scale: Buffer[Any] = None
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the rule and the number of parameters."""
@@ -155,24 +158,11 @@ def _moved(parameter: Any, descent: Any, dtype: Any) -> Any:
 @jax.jit
 def _guarded(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState, M]:
     new_state, new_model = apply(opt_state, model, grads)
-    old, structure = jax.tree.flatten((opt_state, model))
-    new = jax.tree.leaves((new_state, new_model))
-    # Said without a negation: XLA takes minutes to compile "not (a or b or ...)" of a deep model.
-    sound = [jnp.isfinite(g).all() for g in jax.tree.leaves(grads)]
-    sound += [is_sound(a, b) for a, b in zip(old, new, strict=True) if a is not b]
-    finite = functools.reduce(jnp.logical_and, sound, jnp.asarray(True))
-    kept_state, kept_model = structure.unflatten(
-        [a if a is b else jnp.where(finite, b, a) for a, b in zip(old, new, strict=True)]
-    )
+    old, new = (model, opt_state), (new_model, new_state)
+    finite = all_sound(grads, old, new)
+    kept_model, kept_state = chosen(finite, old, new)
     skipped = kept_state.skipped + jnp.where(finite, 0, 1).astype(jnp.int32)
     return kept_state.replace(skipped=skipped), kept_model
-
-
-def is_sound(old: Any, new: Any) -> Array | bool:
-    """Tell whether a new value is finite; an infinity that stood there before may stay."""
-    if not jnp.issubdtype(new.dtype, jnp.inexact):
-        return True
-    return (jnp.isfinite(new) | (new == old)).all()
 
 
 def adjust(

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """One training step, compiled: gradient, guard, update."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rosin.core.gradient import withgradient
+from rosin.core.tree import Split
 from rosin.core.types import Array, PyTree
-from rosin.core.validation import expect_callable, expect_kind, refuse
+from rosin.core.validation import expect_at_least, expect_callable, expect_kind, refuse
 from rosin.errors import ShapeError, StructureError, shown
-from rosin.optimisers.update import OptimiserState, apply, expect_opt_state, is_sound, strong
+from rosin.optimisers.soundness import all_sound, chosen
+from rosin.optimisers.update import OptimiserState, apply, expect_opt_state, strong
+from rosin.training.precision import LEAST_SCALE, LossScale, Precision, as_precision
 from rosin.training.samecode import SameCode
 
 M = TypeVar("M")
@@ -28,6 +30,8 @@ class StepResult(NamedTuple, Generic[M]):
         loss: Of the batch, before the update.
         aux: What the loss function returned beside the loss, or None.
         finite: Whether loss, gradient, new parameters and new state were all finite.
+        overflowed: Whether the step was left out because its gradient overflowed in float16;
+            then it is not finite, and the loss scale was reduced.
     """
 
     model: M
@@ -35,6 +39,22 @@ class StepResult(NamedTuple, Generic[M]):
     loss: Array
     aux: Any
     finite: Array
+    overflowed: Array
+
+
+class Options(NamedTuple):
+    """How a step is taken; part of the program.
+
+    Args:
+        precision: In which the model computes, if not as it is.
+        accumulate: In how many parts the batch is taken.
+    """
+
+    precision: Precision | None = None
+    accumulate: int = 1
+
+
+PLAIN = Options()
 
 
 def trainstep(
@@ -43,6 +63,8 @@ def trainstep(
     batch: PyTree,
     opt_state: OptimiserState,
     *,
+    precision: Precision | Literal["bf16", "f16"] | None = None,
+    accumulate: int = 1,
     donate: bool = False,
 ) -> StepResult[M]:
     """Take one training step on one batch, compiled as a whole.
@@ -61,11 +83,19 @@ def trainstep(
         model: A module, or any tree.
         batch: Arrays with the example as first axis.
         opt_state: From `setup`.
+        precision: "bf16" or "f16", or a `Precision` for its options: the model is kept in
+            float32 and computes in half precision. For "f16" the returned `opt_state` holds
+            the loss scale.
+        accumulate: Take the gradient as the mean over so many equal parts of the batch, one
+            after the other: a smaller memory holds a larger batch. For a loss that is a
+            mean over its batch. Each array of aux comes back with a first axis for the parts.
         donate: Let the step reuse the memory of `model` and `opt_state`, which are
             gone then.
 
     Raises:
-        ShapeError: The batch is empty, or the loss is not a scalar.
+        ShapeError: The batch is empty or `accumulate` does not divide it, or the loss is not
+            a scalar.
+        RangeError: An option is out of its range.
         StateError: No parameter reaches the loss.
         StructureError: `opt_state` is not what `setup` returned for this model, or batch
             or aux hold something that is no array.
@@ -87,8 +117,17 @@ def trainstep(
     expect_kind(bool, subject="trainstep", donate=donate)
     expect_opt_state(opt_state)
     expect_batch(batch)
+    options = as_options(precision, accumulate, subject="trainstep")
+    if options.precision is not None:
+        opt_state = options.precision.prepared(opt_state)
     step = _donating_step if donate else _step
-    return step(SameCode(loss), strong(model), opt_state, batch)
+    return step(SameCode(loss), options, strong(model), opt_state, batch)
+
+
+def as_options(precision: Any, accumulate: Any, *, subject: str) -> Options:
+    """Check the options of a step."""
+    expect_at_least(1, subject=subject, accumulate=accumulate)
+    return Options(as_precision(precision, subject=subject), int(accumulate))
 
 
 def guarded_step(
@@ -98,34 +137,121 @@ def guarded_step(
     batch: PyTree,
     *,
     alive: Array | bool = True,
+    options: Options = PLAIN,
 ) -> StepResult[M]:
     """Trace the step, to be called inside a compiled function.
 
     With `alive` False it changes nothing and counts as not finite.
     """
-    value, grads, recorded = withgradient(loss, model, *arguments_of(batch))
-    number, aux = split_loss(value)
-    _expect_arrays(aux)
+    precision = options.precision
+    function = loss if precision is None else precision.applied(loss, opt_state)
+    number, aux, grads, recorded = gradient_of(function, model, batch, options.accumulate)
     new_opt_state, new_model = apply(opt_state, recorded, grads)
-    old, structure = jax.tree.flatten((model, opt_state))
-    new = jax.tree.leaves((new_model, new_opt_state))
-    # Said without a negation: XLA takes minutes to compile "not (a or b or ...)" of a deep model.
-    sound = [jnp.isfinite(x).all() for x in (number, *jax.tree.leaves(grads))]
-    sound += [is_sound(a, b) for a, b in zip(old, new, strict=True) if a is not b]
-    finite = functools.reduce(jnp.logical_and, sound, jnp.asarray(alive))
-    chosen = [a if a is b else jnp.where(finite, b, a) for a, b in zip(old, new, strict=True)]
-    kept_model, kept_state = structure.unflatten(chosen)
-    return StepResult(kept_model, kept_state, number, aux, finite)
+    old, new = (model, opt_state), (new_model, new_opt_state)
+    finite = jnp.isfinite(number) & all_sound(grads, old, new) & alive
+    kept_model, kept_state = chosen(finite, old, new)
+    overflowed: Any = False
+    if precision is not None and opt_state.loss_scale is not None:
+        overflowed = _overflowed(number, grads, opt_state.loss_scale) & alive
+        kept_state = precision.rescaled(kept_state, finite, overflowed)
+    return StepResult(kept_model, kept_state, number, aux, finite, jnp.asarray(overflowed))
+
+
+def _overflowed(number: Array, grads: Any, scale: LossScale) -> Array:
+    """Tell whether a smaller loss scale may mend a gradient that is not finite."""
+    reducible = jnp.isfinite(number) & (scale.value > LEAST_SCALE)
+    return jnp.where(all_sound(grads, (), ()), False, reducible)
 
 
 def _traced_step(
-    loss: SameCode, model: M, opt_state: OptimiserState, batch: PyTree
+    loss: SameCode, options: Options, model: M, opt_state: OptimiserState, batch: PyTree
 ) -> StepResult[M]:
-    return guarded_step(loss.function, model, opt_state, batch)
+    return guarded_step(loss.function, model, opt_state, batch, options=options)
 
 
-_step = jax.jit(_traced_step, static_argnums=0)
-_donating_step = jax.jit(_traced_step, static_argnums=0, donate_argnums=(1, 2))
+_step = jax.jit(_traced_step, static_argnums=(0, 1))
+_donating_step = jax.jit(_traced_step, static_argnums=(0, 1), donate_argnums=(2, 3))
+
+
+# --- the gradient of a batch ------------------------------------------------------------
+
+
+class Gradient(NamedTuple):
+    """What a batch gives.
+
+    Args:
+        loss: Of the batch.
+        aux: What the loss function returned beside it, or None; of a batch in parts with
+            a first axis for these.
+        grads: Shaped like the model.
+        model: With the state that its layers recorded.
+    """
+
+    loss: Any
+    aux: Any
+    grads: Any
+    model: Any
+
+
+def gradient_of(loss: Callable[..., Any], model: Any, batch: PyTree, parts: int = 1) -> Gradient:
+    """Take the gradient of a batch, one part after the other.
+
+    Each part goes on from what the layers recorded at the one before.
+    """
+    if parts == 1:
+        value, grads, recorded = withgradient(loss, model, *arguments_of(batch))
+        number, aux = split_loss(value)
+        _expect_arrays(aux)
+        return Gradient(number, aux, grads, recorded)
+    split = Split(model)
+
+    def step(carry: Any, part: PyTree) -> Any:
+        state, total = carry
+        one = gradient_of(loss, split.join(split.trained, state), part)
+        added = [one.loss, *jax.tree.leaves(one.grads)]
+        total = [t + a.astype(t.dtype) / parts for t, a in zip(total, added, strict=True)]
+        return (Split(one.model).rest, total), one.aux
+
+    zeros = [jnp.zeros((), jnp.float32), *(_wide_zeros(leaf) for leaf in split.trained)]
+    (state, total), aux = jax.lax.scan(step, (split.rest, zeros), cut(batch, parts))
+    number, *grads = total
+    return Gradient(number, aux, split.only(grads), split.join(split.trained, state))
+
+
+def cut(batch: PyTree, parts: int) -> PyTree:
+    """Cut the arrays of a batch into equal parts along a new first axis; repeat numbers.
+
+    Raises:
+        ShapeError: The parts would not be equal.
+    """
+    leaves, structure = jax.tree.flatten(batch)
+    counts = {jnp.shape(leaf)[0] for leaf in leaves if jnp.ndim(leaf)}
+    if len(counts) != 1 or any(count % parts for count in counts):
+        listed = " and ".join(map(str, sorted(counts))) or "no"
+        refuse(
+            ShapeError,
+            subject="accumulate",
+            expected=f"a batch whose number of examples is a multiple of {parts}",
+            got=f"{listed} examples",
+            fix=f"choose a batch_size that {parts} divides, and leave a smaller last batch out "
+            "with DataLoader(..., partial=False)",
+        )
+
+    def divided(leaf: Any) -> Array:
+        shape = jnp.shape(leaf)
+        if not shape:
+            return jnp.broadcast_to(leaf, (parts,))
+        return jnp.reshape(jnp.asarray(leaf), (parts, shape[0] // parts, *shape[1:]))
+
+    return structure.unflatten(map(divided, leaves))
+
+
+def _wide_zeros(leaf: Array) -> Array:
+    """Begin a sum of arrays like this one: in float32 at least."""
+    return jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
+
+
+# --- batches ------------------------------------------------------------------------------
 
 
 def arguments_of(batch: PyTree) -> tuple[Any, ...]:
