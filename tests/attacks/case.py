@@ -4,14 +4,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from rosin.errors import FileError, UnsafeFileError
 from rosin.scan import Level
-
-READ_ERRORS = {
-    Level.SUSPICIOUS: UnsafeFileError,
-    Level.UNKNOWN: FileError,
-    Level.DANGEROUS: UnsafeFileError,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +18,7 @@ class Case:
         byte: Where the finding of that rule stands, if that matters.
         file: The name it is given; its extension matters.
         limits: Bounds that differ from the defaults.
+        reads: Whether a reader returns anything, which it does not for text or several files.
     """
 
     data: bytes | Callable[[], bytes]
@@ -33,12 +27,8 @@ class Case:
     byte: int | None = None
     file: str = "model.pkl"
     limits: dict[str, int] = dataclasses.field(default_factory=dict)
+    reads: bool = True
 
     def build(self) -> bytes:
         """Return the bytes."""
         return self.data if isinstance(self.data, bytes) else self.data()
-
-    @property
-    def error(self) -> type[FileError] | None:
-        """What a reader raises."""
-        return READ_ERRORS.get(self.verdict)

@@ -86,6 +86,11 @@ GENERAL: Final[Mapping[str, Rule]] = {
         "A link shows what lies elsewhere, and something else tomorrow; it is not followed",
         "put the file itself in place of the link, or scan what it points to",
     ),
+    "tensor-name": Rule(
+        Level.UNKNOWN,
+        "names of printable characters, each once",
+        "Which of two arrays of one name is used depends on the reader",
+    ),
     "depth": Rule(
         Level.UNKNOWN,
         "folders and archives no deeper than the bound",
@@ -94,7 +99,113 @@ GENERAL: Final[Mapping[str, Rule]] = {
     ),
 }
 
-RULES: Final[Mapping[str, Rule]] = {**GENERAL}
+_NAMES: Final = "names of the constructors that plain data is made with"
+
+PICKLES: Final[Mapping[str, Rule]] = {
+    "pickle-code": Rule(
+        Level.DANGEROUS,
+        _NAMES,
+        "Loading the file runs this, with arguments from the file: any program, as you",
+        ASK_FOR_DATA,
+    ),
+    "pickle-name": Rule(
+        Level.SUSPICIOUS,
+        _NAMES,
+        "Loading the file imports this, and may call it with arguments from the file",
+        ASK_FOR_DATA,
+    ),
+    "pickle-call": Rule(
+        Level.SUSPICIOUS,
+        "a constructor with arguments that data has",
+        "With other arguments it may do something else than make data",
+        ASK_FOR_DATA,
+    ),
+    "pickle-operand": Rule(
+        Level.SUSPICIOUS,
+        "an operation on a value that it is meant for",
+        "What the operation does is then decided by the value's class, even by its code",
+        ASK_FOR_DATA,
+    ),
+    "pickle-extension": Rule(
+        Level.SUSPICIOUS,
+        _NAMES,
+        "The name stands in a registry of the program that loads it; it may be any",
+        ASK_FOR_DATA,
+    ),
+    "pickle-nested": Rule(
+        Level.SUSPICIOUS,
+        "bytes of data",
+        "A program that unpickles these bytes in turn runs what they call",
+        ASK_FOR_DATA,
+    ),
+    "pickle-persistent": Rule(
+        Level.UNKNOWN,
+        "values that are all in the stream",
+        "What it refers to is decided by the program that loads it",
+        ASK_FOR_DATA,
+    ),
+    "pickle-opcode": Rule(Level.UNKNOWN, "an opcode of pickle protocols 0 to 5", UNREAD),
+    "pickle-malformed": Rule(
+        Level.UNKNOWN, "a stream that a writer of pickles could have written", UNREAD
+    ),
+    "pickle-frame": Rule(
+        Level.UNKNOWN,
+        "a frame of whole opcodes",
+        "Readers that go by frames and readers that do not would run different opcodes",
+    ),
+    "pickle-duplicate-key": Rule(
+        Level.UNKNOWN,
+        "every key once",
+        "Which of the two values counts depends on the reader",
+    ),
+    "pickle-cycle": Rule(Level.UNKNOWN, "a tree", "A walk over it never ends", ASK_FOR_DATA),
+    "pickle-unread": Rule(
+        Level.UNKNOWN,
+        "dense tensors of plain numbers",
+        "It is data, but of a kind that Rosin does not read",
+        "make it dense where it was saved, with .to_dense() or .dequantize(), and save it again",
+    ),
+}
+
+PYTORCH: Final[Mapping[str, Rule]] = {
+    "pytorch-layout": Rule(
+        Level.UNKNOWN, "the parts that torch.save writes", "Readers may take it differently"
+    ),
+    "torchscript": Rule(
+        Level.SUSPICIOUS,
+        "a checkpoint of tensors",
+        "It is a program: TorchScript code that runs when the model is used",
+        "save model.state_dict() with torch.save, or as a safetensors file",
+    ),
+}
+
+ARCHIVES: Final[Mapping[str, Rule]] = {
+    "zip-layout": Rule(
+        Level.UNKNOWN,
+        "members end to end, each as the directory says",
+        "Programs that go by the directory and those that go by the members read different files",
+    ),
+    "zip-feature": Rule(
+        Level.UNKNOWN, "members that are stored or deflated, in one plain archive", UNREAD
+    ),
+    "archive-name": Rule(
+        Level.DANGEROUS,
+        "names of files beneath the folder of the archive",
+        "Unpacking the archive can write outside of its folder, or over a file of yours",
+        "do not unpack it; ask its author for an archive with plain names",
+    ),
+    "archive-duplicate": Rule(
+        Level.SUSPICIOUS,
+        "every name once, also where capitals do not count",
+        "Which of the two is read depends on the program",
+    ),
+    "archive-checksum": Rule(
+        Level.UNKNOWN, "bytes that agree with their checksum", UNREAD, CUT_SHORT
+    ),
+    "archive-damaged": Rule(Level.UNKNOWN, "compressed data", UNREAD, CUT_SHORT),
+}
+
+RULES: Final[Mapping[str, Rule]] = {**GENERAL, **PICKLES, **PYTORCH, **ARCHIVES}
 
 
 def finding(

@@ -3,12 +3,14 @@
 
 from typing import Final
 
+from rosin.scan.archives import ARCHIVES
 from rosin.scan.parsed import HEAD_BYTES, Format, Parsed
+from rosin.scan.pickles import PICKLE
 from rosin.scan.region import Region
 from rosin.scan.text import TEXT
 
-FORMATS: Final[tuple[Format, ...]] = (TEXT,)
-"""In the order in which they are asked; those without magic bytes come last."""
+FORMATS: Final[tuple[Format, ...]] = (PICKLE, *ARCHIVES, TEXT)
+"""In the order in which they are asked."""
 
 
 def detect(region: Region) -> Format:
@@ -18,7 +20,9 @@ def detect(region: Region) -> Format:
         Refused: No format begins like this.
     """
     head = region.read(0, HEAD_BYTES)
-    claims = [form for form in FORMATS if form.sniff(region, head)]
+    claims = [form for form in FORMATS if not form.last_resort and form.sniff(region, head)]
+    if not claims:
+        claims = [form for form in FORMATS if form.last_resort and form.sniff(region, head)][:1]
     if not claims:
         region.refuse("format-unknown", 0, got=_opening(head))
     if len(claims) > 1:

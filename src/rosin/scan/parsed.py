@@ -97,14 +97,15 @@ class Parsed:
     Args:
         format: The exact format, such as `"pytorch-zip"`.
         tree: The contents as plain values: `dict`, `list`, `tuple`, `str`, `int`, `float`,
-            `complex`, `bool`, `bytes`, `None` and `Tensor`; `None` for what holds no arrays.
-        tensors: How many arrays there are.
+            `complex`, `bool`, `bytes`, `Blob`, `None` and `Tensor`; `None` for what holds
+            no arrays.
+        arrays: The arrays under the names that a reader gives them, checked.
         inside: For a container, its members, made one at a time as they are asked for.
     """
 
     format: str
     tree: object = None
-    tensors: int = 0
+    arrays: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     inside: Iterable[Region] = ()
 
 
@@ -118,9 +119,11 @@ class Format:
         parse: Checks a region and says what it holds; raises `Refused` where it cannot go on.
         suffixes: For each exact format that `parse` may return, the extensions under which
             it is at home, in lower case with their dots.
+        last_resort: Whether it has no mark of its own and is asked only when no other fits.
     """
 
     name: str
     sniff: Callable[[Region, bytes], bool]
     parse: Callable[[Region], Parsed]
     suffixes: dict[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    last_resort: bool = False

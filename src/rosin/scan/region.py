@@ -16,6 +16,8 @@ from rosin.scan.findings import finding
 from rosin.scan.report import Finding
 
 CHUNK_BYTES = 1 << 20
+MAX_FINDINGS = 1000
+FREE_BYTES = 1 << 24  # what may come out of nothing before a ratio counts
 
 
 class Refused(Exception):  # noqa: N818  it is a verdict, not a fault of the program
@@ -93,6 +95,8 @@ class Region(abc.ABC):
         """Note that a rule of `rosin.scan.findings` is broken, and go on."""
         made = finding(rule, self.name, byte, got=got, expected=expected, place=place)
         self.context.findings.append(made)
+        if len(self.context.findings) >= MAX_FINDINGS:
+            self.refuse("limit", byte, expected=f"fewer than {MAX_FINDINGS} findings", got="more")
 
     @final
     def refuse(
@@ -102,11 +106,27 @@ class Region(abc.ABC):
         raise Refused(finding(rule, self.name, byte, got=got, expected=expected, place=place))
 
     @final
+    def expect_expansion(self, size: int, packed: int) -> None:
+        """Refuse what becomes far larger in memory than it is in the file."""
+        ratio = self.context.limits.max_expansion_ratio
+        self._expect("max_expansion_ratio", size, FREE_BYTES + ratio * packed, "bytes unpacked")
+
+    @final
     def expect_within(
         self, limit: str, size: int, *, unit: str, byte: int | None = None, place: str = ""
     ) -> None:
         """Refuse a size above the field `limit` of the bounds."""
-        bound: int = getattr(self.context.limits, limit)
+        self._expect(limit, size, getattr(self.context.limits, limit), unit, byte, place)
+
+    def _expect(
+        self,
+        limit: str,
+        size: int,
+        bound: int,
+        unit: str,
+        byte: int | None = None,
+        place: str = "",
+    ) -> None:
         if size > bound:
             made = finding(
                 "limit",

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import os
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from rosin.limits import Limits
@@ -116,7 +116,7 @@ def _file(name: str, descriptor: int, status: os.stat_result, limits: Limits) ->
         findings.append(finding("changed", name, None, got="other bytes than a moment ago"))
     return FileReport(
         path=name,
-        format=looked.parsed.format,
+        format=looked.format,
         size=status.st_size,
         sha256="".join(digest),
         tensors=looked.tensors,
@@ -142,34 +142,40 @@ class Examined:
     """What was understood of a file, and everything found in it and in what it contains.
 
     Args:
-        parsed: What the parser returned; of format `"unknown"` if it could not.
+        format: What it is, or begins as.
         findings: What was found, in the order of the file.
         tensors: How many arrays there are, in members too.
     """
 
-    parsed: Parsed
+    format: str
     findings: tuple[Finding, ...]
     tensors: int
 
 
-def examine(region: Region) -> Examined:
-    """Parse a region, then what it contains, to the end; every refusal becomes a finding."""
+def examine(region: Region, visit: Callable[[Parsed], object] | None = None) -> Examined:
+    """Parse a region, then what it contains, to the end; every refusal becomes a finding.
+
+    Args:
+        region: What is looked at.
+        visit: Called with what the parsers return, containers before their members.
+    """
+    findings = region.context.findings
     name = "unknown"
     try:
         form = formats.detect(region)
         name = form.name
         parsed = formats.parse(form, region)
-    except Refused as refused:
-        region.context.findings.append(refused.finding)
-        return Examined(Parsed(name), tuple(region.context.findings), 0)
-    tensors = parsed.tensors
-    try:
+        name = parsed.format
+        if visit is not None:
+            visit(parsed)
+        tensors = len(parsed.arrays)
         for member in parsed.inside:
             member.expect_within("max_archive_depth", member.depth, unit="containers")
-            tensors += examine(member).tensors
+            tensors += examine(member, visit).tensors
     except Refused as refused:
-        region.context.findings.append(refused.finding)
-    return Examined(parsed, tuple(region.context.findings), tensors)
+        findings.append(refused.finding)
+        return Examined(name, tuple(findings), 0)
+    return Examined(name, tuple(findings), tensors)
 
 
 @contextlib.contextmanager
@@ -178,11 +184,13 @@ def opened(path: str | os.PathLike[str], limits: Limits) -> Generator[Region]:
 
     Raises:
         OSError: There is nothing at `path`, or it cannot be opened.
-        Refused: It is no regular file.
+        Refused: It is no regular file, or exceeds `max_file_bytes`.
     """
     descriptor, status = open_at_once(path)
     with contextlib.closing(os.fdopen(descriptor, "rb", buffering=0)):
         name = Path(path).name
         if (kind := kind_of(status)) is not None:
             raise Refused(finding("not-regular", name, None, got=kind))
-        yield FileRegion(name, status.st_size, Context(limits), descriptor)
+        region = FileRegion(name, status.st_size, Context(limits), descriptor)
+        region.expect_within("max_file_bytes", region.size, unit="bytes")
+        yield region

@@ -42,4 +42,5 @@ TEXT: Final = Format(
     _sniff,
     _parse,
     {"text": frozenset({".md", ".txt", ".rst"})},
+    last_resort=True,
 )

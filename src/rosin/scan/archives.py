@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Containers: zip archives, and single files compressed with gzip, zlib, bzip2, xz or lzma.
+
+A container is checked here and its members are yielded; what they are is found out as for
+any file. A zip archive may be a format of its own: those are asked first, in `ZIP_KINDS`.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from rosin.scan import pytorch_zip
+from rosin.scan.parsed import Format, Parsed
+from rosin.scan.region import Region
+from rosin.scan.unpacked import (
+    Pieces,
+    bz2_pieces,
+    deflated,
+    gzip_pieces,
+    unpack,
+    xz_pieces,
+    zlib_pieces,
+)
+from rosin.scan.zips import STORED, Member, read_directory
+
+ZipKind = tuple[Callable[[list[Member]], bool], Callable[[Region, list[Member]], Parsed]]
+
+ZIP_KINDS: Final[tuple[ZipKind, ...]] = ((pytorch_zip.claims, pytorch_zip.parse),)
+"""Formats that are zip archives: whether the members make one, and its parser."""
+
+
+def _parse_zip(region: Region) -> Parsed:
+    members = read_directory(region)
+    for claims, parse in ZIP_KINDS:
+        if claims(members):
+            return parse(region, members)
+    return Parsed("zip", inside=zip_members(region, members))
+
+
+def zip_members(region: Region, members: list[Member]) -> Iterator[Region]:
+    """Yield each file of an archive, unpacked and held to its checksum."""
+    for member in members:
+        region.context.members += 1
+        region.expect_within("max_members", region.context.members, unit="members")
+        if not member.name.endswith("/"):
+            yield zip_member(region, member)
+        elif member.size:
+            region.refuse("zip-layout", member.begin, got="a folder that holds bytes")
+
+
+def zip_member(region: Region, member: Member) -> Region:
+    """Return the bytes of one member, unpacked and held to its checksum."""
+    if member.method == STORED:
+        pytorch_zip.check_sum(region, member)
+        return pytorch_zip.section(region, member)
+    packed = region.section(member.begin, member.packed)
+    return unpack(packed, deflated(member.crc), member.name, member.size)
+
+
+def _compressed(name: str, pieces: Pieces) -> Callable[[Region], Parsed]:
+    """Make the parser of one compressed file; what comes out has its name, less an ending."""
+
+    def parse(region: Region) -> Parsed:
+        last = region.name.rpartition("!")[2].rpartition("/")[2]
+        stem, dot, ending = last.rpartition(".")
+        inner = stem if dot and f".{ending.lower()}" in _ENDINGS else last
+
+        def inside() -> Iterator[Region]:
+            yield unpack(region, pieces, inner or "contents")
+
+        return Parsed(name, inside=inside())
+
+    return parse
+
+
+_ENDINGS: Final = frozenset({".gz", ".gzip", ".z", ".zlib", ".bz2", ".xz", ".lzma"})
+# joblib keeps the name of a file that it compresses; so do people with pickles.
+_KEPT: Final = frozenset({".joblib", ".pkl", ".pickle", ".p", ".jl"})
+
+
+def _single(name: str, mark: Callable[[bytes], bool], pieces: Pieces, *endings: str) -> Format:
+    suffixes = {name: frozenset(endings) | _KEPT}
+    return Format(name, lambda _, head: mark(head), _compressed(name, pieces), suffixes)
+
+
+def _is_zlib(head: bytes) -> bool:
+    """Take deflate with a window of up to 32 KiB and a header that checks (RFC 1950)."""
+    return len(head) > 5 and head[0] == 0x78 and int.from_bytes(head[:2]) % 31 == 0
+
+
+ARCHIVES: Final[tuple[Format, ...]] = (
+    Format(
+        "zip",
+        lambda _, head: head.startswith(b"PK\x03\x04"),
+        _parse_zip,
+        {
+            "zip": frozenset({".zip"}),
+            "pytorch-zip": frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".model", ".zip"}),
+            "torchscript": frozenset({".pt", ".pth", ".ptl", ".bin", ".zip"}),
+        },
+    ),
+    _single("gzip", lambda head: head.startswith(b"\x1f\x8b\x08"), gzip_pieces, ".gz", ".tgz"),
+    _single("zlib", _is_zlib, zlib_pieces, ".z", ".zlib"),
+    _single("bzip2", lambda head: head.startswith(b"BZh"), bz2_pieces, ".bz2"),
+    _single("xz", lambda head: head.startswith(b"\xfd7zXZ\0"), xz_pieces, ".xz"),
+    _single("lzma", lambda head: head.startswith(b"\x5d\0\0"), xz_pieces, ".lzma"),
+)
