@@ -175,12 +175,9 @@ PUBLIC = {
     "rosin.optimisers.averages": ("ExponentialMovingAverage", "Lookahead", "ScheduleFree"),
     "rosin.optimisers.chain": ("MixedPrecision", "OptimiserChain"),
     "rosin.optimisers.combined_schedules": (
+        "CombinedSchedule",
         "ComposedSchedule",
-        "Interpolator",
-        "Loop",
         "Sequence",
-        "Shifted",
-        "Shortened",
         "WarmUp",
     ),
     "rosin.optimisers.descent": ("Descent", "Lion", "Momentum", "Nesterov", "Rprop"),
@@ -193,6 +190,14 @@ PUBLIC = {
         "GradientNoise",
         "SignDecay",
         "WeightDecay",
+    ),
+    "rosin.optimisers.retimed_schedules": (
+        "Interpolator",
+        "Loop",
+        "Reversed",
+        "Shifted",
+        "Shortened",
+        "Symmetric",
     ),
     "rosin.optimisers.rule": ("LeafRule", "Rule"),
     "rosin.optimisers.schedules": (

@@ -220,12 +220,9 @@ from rosin.optimisers.averages import Lookahead as Lookahead
 from rosin.optimisers.averages import ScheduleFree as ScheduleFree
 from rosin.optimisers.chain import MixedPrecision as MixedPrecision
 from rosin.optimisers.chain import OptimiserChain as OptimiserChain
+from rosin.optimisers.combined_schedules import CombinedSchedule as CombinedSchedule
 from rosin.optimisers.combined_schedules import ComposedSchedule as ComposedSchedule
-from rosin.optimisers.combined_schedules import Interpolator as Interpolator
-from rosin.optimisers.combined_schedules import Loop as Loop
 from rosin.optimisers.combined_schedules import Sequence as Sequence
-from rosin.optimisers.combined_schedules import Shifted as Shifted
-from rosin.optimisers.combined_schedules import Shortened as Shortened
 from rosin.optimisers.combined_schedules import WarmUp as WarmUp
 from rosin.optimisers.descent import Descent as Descent
 from rosin.optimisers.descent import Lion as Lion
@@ -242,6 +239,12 @@ from rosin.optimisers.modifiers import ClipNorm as ClipNorm
 from rosin.optimisers.modifiers import GradientNoise as GradientNoise
 from rosin.optimisers.modifiers import SignDecay as SignDecay
 from rosin.optimisers.modifiers import WeightDecay as WeightDecay
+from rosin.optimisers.retimed_schedules import Interpolator as Interpolator
+from rosin.optimisers.retimed_schedules import Loop as Loop
+from rosin.optimisers.retimed_schedules import Reversed as Reversed
+from rosin.optimisers.retimed_schedules import Shifted as Shifted
+from rosin.optimisers.retimed_schedules import Shortened as Shortened
+from rosin.optimisers.retimed_schedules import Symmetric as Symmetric
 from rosin.optimisers.rule import LeafRule as LeafRule
 from rosin.optimisers.rule import Rule as Rule
 from rosin.optimisers.schedules import Constant as Constant

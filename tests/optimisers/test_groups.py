@@ -9,7 +9,7 @@ import pytest
 
 import rosin as rs
 from rosin.core.paths import Glob
-from rosin.errors import StructureError
+from rosin.errors import StateError, StructureError
 
 MODEL = {"encoder": {"weight": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "head": jnp.ones((2, 2))}
 ONES = jax.tree.map(jnp.ones_like, MODEL)
@@ -121,3 +121,40 @@ def test_by_default_biases_norms_and_embeddings_do_not_decay():
     assert decayed(decay=lambda path, array: array.ndim == 1) == {"layers[2].scale"}
     with pytest.raises(StructureError):
         rs.AdamW(decay=3)
+
+
+def test_between_two_emissions_nothing_behind_accumulation_moves():
+    rule = rs.OptimiserChain(rs.AccumGrad(2), rs.WeightDecay(0.1), rs.Adam(0.1))
+    first, same = rs.update(rs.setup(rule, MODEL), MODEL, ONES)
+    assert rs.equal(same, MODEL)
+    assert [int(part.step) for part in first.state.memory] == [1, 0, 0]
+    second, moved = rs.update(first, MODEL, ONES)
+    assert [int(part.step) for part in second.state.memory] == [2, 1, 1]
+    assert not rs.equal(moved, MODEL)
+
+
+def test_averages_are_found_wherever_they_are_kept_and_refused_where_not():
+    average = rs.OptimiserChain(rs.Descent(1.0), rs.ExponentialMovingAverage(0.5))
+    rules = {"encoder": rs.Descent(1.0), "**": average}
+    opt_state, model = rs.update(rs.setup(rules, MODEL), MODEL, ONES)
+    evaluated = rs.averaged(opt_state, model)
+    np.testing.assert_allclose(evaluated["head"], 0.1, rtol=1e-6)
+    assert rs.equal(evaluated["encoder"], model["encoder"])
+    with pytest.raises(StateError):
+        rs.averaged(rs.setup(rs.Adam(), MODEL), MODEL)
+
+
+def test_a_chain_is_made_of_rules_and_is_flat():
+    inner = rs.OptimiserChain(rs.ClipGrad(1.0), rs.Adam())
+    assert len(rs.OptimiserChain(inner, rs.WeightDecay()).rules) == 3
+    for wrong in (optax.sgd(0.1), rs.Adam, rs.MixedPrecision(rs.Adam())):
+        with pytest.raises(StructureError):
+            rs.OptimiserChain(wrong)
+    with pytest.raises(StructureError):
+        rs.OptimiserChain()
+
+
+def test_a_rule_is_a_transformation_for_optax():
+    rule = optax.chain(optax.clip(0.5), rs.Momentum(0.1).transformation())
+    _, moved = rs.update(rs.setup(rule, MODEL), MODEL, ONES)
+    np.testing.assert_allclose(moved["head"], 0.95, rtol=1e-6)

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts that end a chain and average parameters: moving average, Lookahead, ScheduleFree."""
 
-from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 
-from rosin.core.types import Array, Buffer, Static
-from rosin.core.validation import expect_at_least
-from rosin.optimisers.hyperparameters import DECAY, Hyperparameter, Range
+from rosin.core.types import Array, Buffer
+from rosin.optimisers.hyperparameters import COUNT, DECAY, Hyperparameter, Range
 from rosin.optimisers.numerics import mixed, saturated
 from rosin.optimisers.rule import LeafRule, Place
 
@@ -87,14 +85,12 @@ class Lookahead(LeafRule):
         Zhang et al. 2019, algorithm 1; `optax.lookahead`.
     """
 
-    ranges: ClassVar[dict[str, Range]] = {"alpha": DECAY}
-    period: Static[int]
+    ranges: ClassVar[dict[str, Range]] = {"period": COUNT, "alpha": DECAY}
+    period: Buffer[Array]
     alpha: Buffer[Array]
 
     def __init__(self, period: int = 5, *, alpha: Hyperparameter = 0.5) -> None:
-        expect_at_least(1, subject="Lookahead", period=period)
-        self._set(alpha=alpha)
-        self.period = int(period)
+        self._set(period=period, alpha=alpha)
 
     def remember(self, parameter: Array) -> Any:
         """Begin where the parameters are."""
@@ -102,15 +98,10 @@ class Lookahead(LeafRule):
 
     def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
         """Follow at every `period`-th step."""
-        due = (place.step + 1) % self.period == 0
+        due = place.step % self.period == self.period - 1
         fast = saturated(place.parameter - gradient)
         slow = jnp.where(due, mixed(fast, memory.slow, self.alpha), memory.slow)
         return jnp.where(due, place.parameter - slow, gradient), _Slow(slow)
-
-    def __rich_repr__(self) -> Iterator[Any]:
-        """Yield the arguments."""
-        yield "period", self.period
-        yield from LeafRule.__rich_repr__(self)
 
 
 class _Base(NamedTuple):

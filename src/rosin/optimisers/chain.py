@@ -91,7 +91,7 @@ def _advance(
 ) -> tuple[dict[str, Array], tuple[Progress, ...]]:
     if not rules:
         return gradients, ()
-    emits = rules[0].emits(progress[0].step)
+    emits = rules[0].emits(progress[0])
     descents, first = rules[0].proceed(gradients, progress[0], parameters)
     behind = tuple(progress[1:])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Schedules made of schedules: warm-up, sequences, loops, changes of time.
+"""Schedules made of several: warm-up, sequences, values that move numbers, functions of values.
 
 Where they take a schedule, a number stands for `Constant`.
 """
@@ -10,10 +10,16 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from rosin.core.types import Array, Buffer, Static
-from rosin.core.validation import expect_at_least, expect_callable, refuse
+from rosin.core.validation import (
+    expect_at_least,
+    expect_callable,
+    expect_kind,
+    expect_known,
+    refuse,
+)
 from rosin.errors import StructureError, shown
-from rosin.optimisers.hyperparameters import COUNT, POSITIVE, Range, Schedule
-from rosin.optimisers.schedules import Constant, as_time
+from rosin.optimisers.hyperparameters import COUNT, Range, Schedule, as_data, plain
+from rosin.optimisers.schedules import Constant, as_counts, as_step, as_time, ends
 
 
 def as_schedule(given: Any) -> Schedule:
@@ -21,7 +27,7 @@ def as_schedule(given: Any) -> Schedule:
     return given if isinstance(given, Schedule) else Constant(given)
 
 
-class _Around(Schedule):
+class Around(Schedule):
     """A schedule inside, which prints first."""
 
     schedule: Buffer[Schedule]
@@ -32,7 +38,7 @@ class _Around(Schedule):
         yield from Schedule.__rich_repr__(self)
 
 
-class WarmUp(_Around):
+class WarmUp(Around):
     r"""Rise in a line to the first value of a schedule, then follow it.
 
     At step $t < n$ the value is $(t + 1) / (n + 1)$ of the first one; the first step is not
@@ -62,7 +68,7 @@ class WarmUp(_Around):
 
     def __call__(self, step: Array | float) -> Array:
         """Return the value at a step."""
-        step = jnp.asarray(step)
+        step = as_step(step)
         after = jnp.maximum(step - self.steps.astype(step.dtype), 0)
         share = (as_time(step) + 1) / (as_time(self.steps) + 1)
         return jnp.minimum(share, 1) * self.schedule(after)
@@ -88,7 +94,7 @@ class Sequence(Schedule):
     """
 
     schedules: Buffer[tuple[Schedule, ...]]
-    lengths: Static[tuple[int, ...]]
+    lengths: Buffer[Array]
 
     def __init__(self, *parts: tuple[Schedule | float, int]) -> None:
         if not parts or not all(isinstance(part, tuple) and len(part) == 2 for part in parts):
@@ -102,176 +108,99 @@ class Sequence(Schedule):
         for _, length in parts:
             expect_at_least(1, subject="Sequence", steps=length)
         self.schedules = tuple(as_schedule(schedule) for schedule, _ in parts)
-        self.lengths = tuple(int(length) for _, length in parts)
+        self.lengths = as_counts(tuple(length for _, length in parts))
 
     def __call__(self, step: Array | float) -> Array:
         """Return the value at a step."""
-        step = jnp.asarray(step)
-        value, begun = self.schedules[0](step), 0
-        for schedule, length in zip(self.schedules[1:], self.lengths, strict=False):
-            begun += length
+        step = as_step(step)
+        value = self.schedules[0](step)
+        for schedule, end in zip(self.schedules[1:], ends(self.lengths), strict=False):
+            begun = end.astype(step.dtype)
             later = schedule(jnp.maximum(step - begun, 0))
             value = jnp.where(step >= begun, later, value)
         return value
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Yield the pairs."""
-        yield from zip(self.schedules, self.lengths, strict=True)
-
-
-class Loop(_Around):
-    """Begin a schedule anew after each period.
-
-    Args:
-        schedule: What is repeated.
-        period: At least 1.
-
-    Raises:
-        RangeError: The period is not a whole number of at least 1.
-
-    Examples:
-        >>> import rosin as rs
-        >>> Loop(rs.Exp(1.0, 0.5), 3)(jnp.arange(5))
-        Array([1.  , 0.5 , 0.25, 1.  , 0.5 ], dtype=float32)
-
-    Source:
-        ParameterSchedulers.jl `Loop`.
-    """
-
-    ranges: ClassVar[dict[str, Range]] = {"period": COUNT}
-    period: Buffer[Array]
-
-    def __init__(self, schedule: Schedule | float, period: int) -> None:
-        self.schedule = as_schedule(schedule)
-        self._set(period=period)
-
-    def __call__(self, step: Array | float) -> Array:
-        """Return the value at a step."""
-        step = jnp.asarray(step)
-        return self.schedule(step % self.period.astype(step.dtype))
-
-
-class Shortened(_Around):
-    """Follow a schedule for some steps, then stay at the last value.
-
-    Args:
-        schedule: What is followed.
-        steps: How many of its values are taken, at least 1.
-
-    Raises:
-        RangeError: `steps` is not a whole number of at least 1.
-
-    Examples:
-        >>> import rosin as rs
-        >>> Shortened(rs.Exp(1.0, 0.5), 3)(jnp.arange(5))
-        Array([1.  , 0.5 , 0.25, 0.25, 0.25], dtype=float32)
-
-    Source:
-        ParameterSchedulers.jl `Shortened`, which fails beyond its end.
-    """
-
-    ranges: ClassVar[dict[str, Range]] = {"steps": COUNT}
-    steps: Buffer[Array]
-
-    def __init__(self, schedule: Schedule | float, steps: int) -> None:
-        self.schedule = as_schedule(schedule)
-        self._set(steps=steps)
-
-    def __call__(self, step: Array | float) -> Array:
-        """Return the value at a step."""
-        step = jnp.asarray(step)
-        return self.schedule(jnp.minimum(step, self.steps.astype(step.dtype) - 1))
-
-
-class Shifted(_Around):
-    """Begin a schedule at a later step of its own.
-
-    Args:
-        schedule: What is followed.
-        offset: The step of the schedule that is the first one here; at least 0.
-
-    Raises:
-        RangeError: The offset is not a whole number of at least 0.
-
-    Examples:
-        >>> import rosin as rs
-        >>> Shifted(rs.Exp(1.0, 0.5), 2)(jnp.arange(3))
-        Array([0.25  , 0.125 , 0.0625], dtype=float32)
-
-    Source:
-        ParameterSchedulers.jl `Shifted`, which counts from 1.
-    """
-
-    ranges: ClassVar[dict[str, Range]] = {"offset": Range(0, whole=True)}
-    offset: Buffer[Array]
-
-    def __init__(self, schedule: Schedule | float, offset: int) -> None:
-        self.schedule = as_schedule(schedule)
-        self._set(offset=offset)
-
-    def __call__(self, step: Array | float) -> Array:
-        """Return the value at a step."""
-        step = jnp.asarray(step)
-        return self.schedule(step + self.offset.astype(step.dtype))
-
-
-class Interpolator(_Around):
-    """Slow a schedule down: the value at step `t` is the schedule's at `t / rate`.
-
-    With the number of steps in an epoch as the rate, a schedule counts epochs.
-
-    Args:
-        schedule: What is followed.
-        rate: Above 0.
-
-    Raises:
-        RangeError: The rate is not above 0.
-
-    Examples:
-        >>> import rosin as rs
-        >>> Interpolator(rs.Exp(1.0, 0.25), 2)(jnp.arange(3))
-        Array([1.  , 0.5 , 0.25], dtype=float32)
-
-    Source:
-        ParameterSchedulers.jl `Interpolator`.
-    """
-
-    ranges: ClassVar[dict[str, Range]] = {"rate": POSITIVE}
-    rate: Buffer[Array]
-
-    def __init__(self, schedule: Schedule | float, rate: float) -> None:
-        self.schedule = as_schedule(schedule)
-        self._set(rate=rate)
-
-    def __call__(self, step: Array | float) -> Array:
-        """Return the value at a step."""
-        return self.schedule(as_time(step) / self.rate)
+        lengths = plain(self.lengths)
+        known = isinstance(lengths, tuple)
+        yield from zip(self.schedules, lengths, strict=True) if known else (self.schedules, lengths)
 
 
 class ComposedSchedule(Schedule):
+    """Let schedules move the numbers of a schedule.
+
+    Args:
+        schedule: Whose numbers move.
+        numbers: By the names of its arguments, schedules or numbers; counts of steps cannot
+            move.
+
+    Raises:
+        StructureError: `schedule` is none, or has no number of that name.
+        RangeError: A number, or the value of a schedule, is out of its range.
+
+    Examples:
+        >>> import rosin as rs
+        >>> ComposedSchedule(rs.Triangle(0.0, 1.0, 2), l1=rs.Exp(1.0, 0.5))(jnp.arange(4))
+        Array([0.   , 0.5  , 0.   , 0.125], dtype=float32)
+
+    Source:
+        ParameterSchedulers.jl `ComposedSchedule`.
+    """
+
+    schedule: Buffer[Schedule]
+    names: Static[tuple[str, ...]]
+    numbers: Buffer[tuple[Schedule, ...]]
+
+    def __init__(self, schedule: Schedule, **numbers: Schedule | float) -> None:
+        expect_kind(Schedule, subject="ComposedSchedule", schedule=schedule)
+        owner = type(schedule)
+        expect_known(numbers, list(owner.ranges), subject=owner.__name__, what="numbers")
+        for name, number in numbers.items():
+            as_data(owner.__name__, name, number, owner.ranges[name])
+        self.schedule, self.names = schedule, tuple(numbers)
+        self.numbers = tuple(map(as_schedule, numbers.values()))
+
+    def __call__(self, step: Array | float) -> Array:
+        """Return the value at a step."""
+        moved = zip(self.names, self.numbers, strict=True)
+        return self.schedule.replace(**{name: number(step) for name, number in moved})(step)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield the arguments."""
+        yield self.schedule
+        yield from zip(self.names, self.numbers, strict=True)
+
+
+class CombinedSchedule(Schedule):
     """Combine the values of schedules by a function.
 
     Args:
         function: Takes as many arrays as there are schedules, returns one, elementwise.
-        schedules: Or numbers.
+        schedules: At least one; or numbers.
 
     Raises:
-        StructureError: `function` cannot be called.
+        StructureError: `function` cannot be called, or there is no schedule.
 
     Examples:
         >>> import rosin as rs
-        >>> ComposedSchedule(jnp.maximum, rs.Exp(1.0, 0.5), 0.2)(jnp.array([0, 1, 9]))
+        >>> CombinedSchedule(jnp.maximum, rs.Exp(1.0, 0.5), 0.2)(jnp.array([0, 1, 9]))
         Array([1. , 0.5, 0.2], dtype=float32)
-
-    Source:
-        ParameterSchedulers.jl `ComposedSchedule`.
     """
 
     function: Static[Callable[..., Array]]
     schedules: Buffer[tuple[Schedule, ...]]
 
     def __init__(self, function: Callable[..., Array], *schedules: Schedule | float) -> None:
-        expect_callable(subject="ComposedSchedule", function=function)
+        expect_callable(subject="CombinedSchedule", function=function)
+        if not schedules:
+            refuse(
+                StructureError,
+                subject="CombinedSchedule",
+                expected="at least one schedule after the function",
+                got="none",
+                fix="pass, for example, jnp.maximum, rs.Exp(1e-3, 0.999), 1e-5",
+            )
         self.function = function
         self.schedules = tuple(map(as_schedule, schedules))
 

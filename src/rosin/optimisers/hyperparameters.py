@@ -33,7 +33,12 @@ POSITIVE = Range(0, include_low=False)
 ANY = Range(-INFINITY)
 COUNT = Range(1, whole=True)
 
-PROBED = np.array([*range(8), *(2**k for k in range(3, 31)), *(10**k for k in range(1, 9))])
+LAST_STEP = 2**31 - 1
+"""The largest count of steps; it stays there."""
+
+PROBED = np.array(
+    [*range(8), *(2**k for k in range(3, 31)), *(10**k for k in range(1, 9)), LAST_STEP]
+)
 """The steps at which the values of a schedule are looked at before it is taken."""
 
 
@@ -49,7 +54,7 @@ class Numbers(Module):
     @classmethod
     def _checked(cls, values: dict[str, Any]) -> dict[str, Any]:
         return {
-            name: _as_data(cls.__name__, name, value, cls.ranges[name])
+            name: as_data(cls.__name__, name, value, cls.ranges[name])
             for name, value in values.items()
         }
 
@@ -66,8 +71,10 @@ class Numbers(Module):
 class Schedule(Numbers):
     """A number that depends on the step, counted from 0; called as `schedule(step)`.
 
-    It may stand wherever a rule has a hyperparameter. A schedule of your own is a
-    subclass with `__call__`.
+    It may stand wherever a rule has a hyperparameter that is no count. The step is a whole
+    number, or an array of several; the value depends on nothing else, so there is nothing to
+    advance and nothing to reset. Counts of steps end at 2 147 483 647 and stay there. A
+    schedule of your own is a subclass with `__call__`.
 
     Examples:
         >>> import rosin as rs
@@ -77,7 +84,25 @@ class Schedule(Numbers):
         ...         return self.start * jnp.exp2(-step)
         >>> rs.Descent(Halving(jnp.ones(())))
         Descent(learning_rate=Halving(start=float32[]))
+
+    Source:
+        ParameterSchedulers.jl, which counts from 1. Its `Stateful` is a call with a number,
+        its `Scheduler` a rule that is given a schedule.
     """
+
+    @classmethod
+    def _checked(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, value in values.items():
+            if isinstance(value, Schedule) and not cls.ranges[name].whole:
+                refuse(
+                    RangeError,
+                    subject=cls.__name__,
+                    expected=f"{name} to be a number",
+                    got=shown(value),
+                    fix=f"use rs.ComposedSchedule({cls.__name__}(...), {name}=...) for a number "
+                    "that moves",
+                )
+        return super()._checked(values)
 
     def __call__(self, step: Array | float) -> Array:
         """Return the value at a step, or at each of several."""
@@ -92,13 +117,15 @@ Hyperparameter: TypeAlias = float | Array | Schedule
 """What a rule takes for a hyperparameter."""
 
 
-def _as_data(owner: str, name: str, value: Any, bounds: Range) -> Any:
+def as_data(owner: str, name: str, value: Any, bounds: Range) -> Any:
     """Check a number and make it data, so that changing it compiles nothing again.
 
     As a weakly typed number it takes on the dtype of what it meets. Of a traced one only
     the shape is known; if it turns out absurd, the guard of the step sees it.
     """
     if isinstance(value, Schedule):
+        if bounds.whole:
+            expect_at_least(int(bounds.low), subject=owner, **{name: value})
         _expect_values_in(bounds, owner, name, value)
         return value
     dtype = jnp.result_type(int if bounds.whole else float)
@@ -148,6 +175,8 @@ def _expect_values_in(bounds: Range, owner: str, name: str, schedule: Schedule) 
 def plain(value: Any) -> Any:
     """Show a number as the shortest that is the same in its precision."""
     concrete = isinstance(value, jax.Array) and not isinstance(value, Tracer)
+    if concrete and value.ndim == 1 and value.dtype.kind == "i":
+        return tuple(value.tolist())
     if not concrete or value.ndim:
         return value
     return float(str(np.asarray(value))) if value.dtype.kind == "f" else value.item()

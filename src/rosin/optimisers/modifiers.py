@@ -9,11 +9,18 @@ import jax
 import jax.numpy as jnp
 
 from rosin.core.types import Array, Buffer, Static
-from rosin.core.validation import expect_at_least, expect_kind
+from rosin.core.validation import expect_at_least, expect_between, expect_kind
 from rosin.optimisers.decay import Decay, DecayChoice, DecayRule
-from rosin.optimisers.hyperparameters import POSITIVE, RATE, Hyperparameter, Range
-from rosin.optimisers.numerics import saturated, scaled_norm
-from rosin.optimisers.rule import LeafRule, Place, Rule
+from rosin.optimisers.hyperparameters import (
+    COUNT,
+    INFINITY,
+    POSITIVE,
+    RATE,
+    Hyperparameter,
+    Range,
+)
+from rosin.optimisers.numerics import mixed, real_dtype, saturated, scaled_norm
+from rosin.optimisers.rule import LeafRule, Place, Progress, Rule
 
 
 class WeightDecay(DecayRule):
@@ -128,15 +135,16 @@ class ClipGrad(LeafRule):
 class ClipNorm(Rule):
     r"""Shorten the gradient to a norm of at most $\omega$; its direction stays.
 
-    $$g \leftarrow g \cdot \min(1, \omega / \lVert g \rVert_2)$$
+    $$g \leftarrow g \cdot \min(1, \omega / \lVert g \rVert_p)$$
 
     Args:
         max_norm: The $\omega$, above 0; a number or a schedule.
+        p: Of the norm: 2 for the Euclidean one, at least 1, infinity for the largest size.
         per_array: Take the norm of each parameter's gradient by itself, not of all
             together.
 
     Raises:
-        RangeError: `max_norm` is out of its range.
+        RangeError: `max_norm` or `p` is out of its range.
         StructureError: `per_array` is no boolean.
 
     Examples:
@@ -150,10 +158,15 @@ class ClipNorm(Rule):
 
     ranges: ClassVar[dict[str, Range]] = {"max_norm": POSITIVE}
     max_norm: Buffer[Array]
+    p: Static[float]
     per_array: Static[bool]
 
-    def __init__(self, max_norm: Hyperparameter = 10.0, *, per_array: bool = False) -> None:
+    def __init__(
+        self, max_norm: Hyperparameter = 10.0, *, p: float = 2.0, per_array: bool = False
+    ) -> None:
         self._set(max_norm=max_norm)
+        expect_between(1, INFINITY, subject="ClipNorm", p=p)
+        self.p = float(p)
         expect_kind(bool, subject="ClipNorm", per_array=per_array)
         self.per_array = per_array
 
@@ -170,9 +183,10 @@ class ClipNorm(Rule):
     ) -> tuple[dict[str, Array], Any]:
         """Shorten what is longer."""
         if self.per_array:
-            return {p: self._shortened(g, *scaled_norm([g])) for p, g in gradients.items()}, memory
-        scale, length = scaled_norm(list(gradients.values()))
-        return {p: self._shortened(g, scale, length) for p, g in gradients.items()}, memory
+            norms = {path: scaled_norm([g], self.p) for path, g in gradients.items()}
+        else:
+            norms = dict.fromkeys(gradients, scaled_norm(list(gradients.values()), self.p))
+        return {path: self._shortened(g, *norms[path]) for path, g in gradients.items()}, memory
 
     def _shortened(self, gradient: Array, scale: Array, length: Array) -> Array:
         """Divide by the norm's two factors one after the other: their product may overflow."""
@@ -182,6 +196,7 @@ class ClipNorm(Rule):
         return jnp.where(scale * length > limit, short, gradient)
 
     def _others(self) -> Iterator[Any]:
+        yield "p", self.p, 2.0
         yield "per_array", self.per_array, False
 
 
@@ -229,18 +244,20 @@ class GradientNoise(LeafRule):
         yield "seed", self.seed, 0
 
 
-class _Sum(NamedTuple):
+class _Window(NamedTuple):
+    taken: Array
     mean: Any
 
 
-class AccumGrad(LeafRule):
+class AccumGrad(Rule):
     r"""Collect the mean of $n$ gradients; the rules behind see every $n$-th step only.
 
     It goes in front of a chain. In the steps between the parameters stay, and so does all
     that the rules behind it remember: their counts, moments and schedules.
 
     Args:
-        count: The $n$, at least 1.
+        count: The $n$, at least 1. Changed by `adjust` on the way, it counts for the
+            gradients that are being collected.
 
     Raises:
         RangeError: The count is not a whole number of at least 1.
@@ -254,24 +271,34 @@ class AccumGrad(LeafRule):
         Flux.jl `AccumGrad`; `optax.MultiSteps`.
     """
 
-    count: Static[int]
+    ranges: ClassVar[dict[str, Range]] = {"count": COUNT}
+    count: Buffer[Array]
 
     def __init__(self, count: int) -> None:
-        expect_at_least(1, subject="AccumGrad", count=count)
-        self.count = int(count)
+        self._set(count=count)
 
-    def remember(self, parameter: Array) -> Any:
+    def begin(self, parameters: dict[str, Array]) -> _Window:
         """Begin with nothing collected."""
-        return _Sum(jnp.zeros_like(parameter))
+        zeros = {path: jnp.zeros_like(leaf) for path, leaf in parameters.items()}
+        return _Window(jnp.zeros((), jnp.int32), zeros)
 
-    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
-        """Collect; hand on what is there, and begin anew after the last."""
-        mean = saturated(memory.mean + gradient / self.count)
-        return mean, _Sum(jnp.where(self.emits(place.step), jnp.zeros_like(mean), mean))
+    def advance(
+        self,
+        gradients: dict[str, Array],
+        memory: Any,
+        parameters: dict[str, Array],  # noqa: ARG002
+        step: Array,  # noqa: ARG002
+    ) -> tuple[dict[str, Array], Any]:
+        """Collect; hand on the mean, and begin anew after the last."""
+        before, taken = memory.taken, memory.taken + 1
+        means = {
+            path: mixed(memory.mean[path], g, (before / taken).astype(real_dtype(g)))
+            for path, g in gradients.items()
+        }
+        full = taken >= self.count
+        kept = {path: jnp.where(full, jnp.zeros_like(mean), mean) for path, mean in means.items()}
+        return means, _Window(jnp.where(full, 0, taken), kept)
 
-    def emits(self, step: Array) -> Array:
-        """Tell whether this step is the last of its `count`."""
-        return (step + 1) % self.count == 0
-
-    def _others(self) -> Iterator[Any]:
-        yield "count", self.count
+    def emits(self, progress: Progress) -> Array:
+        """Tell whether the next gradient is the last of its `count`."""
+        return progress.memory.taken + 1 >= self.count

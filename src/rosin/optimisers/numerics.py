@@ -70,13 +70,16 @@ def root_mean_square(x: Array, axis: int | None = None) -> Array:
     return saturated(scale * jnp.sqrt(jnp.mean((size / spread) ** 2, axis=axis)))
 
 
-def scaled_norm(arrays: Sequence[Array]) -> tuple[Array, Array]:
-    """Return the norm of all numbers together in two factors, since it may not be finite.
+def scaled_norm(arrays: Sequence[Array], p: float = 2) -> tuple[Array, Array]:
+    """Return the p-norm of all numbers together in two factors, since it may not be finite.
 
     The first is above 0 and near the largest size, the second is 0 only if all are.
     """
     tops = [jnp.abs(x).max(initial=0) for x in arrays]
     common = jnp.result_type(*tops)
     scale = scale_of(jnp.stack([top.astype(common) for top in tops]).max())
-    squares = [((jnp.abs(x).astype(common) / scale) ** 2).sum() for x in arrays]
-    return scale, jnp.sqrt(jnp.stack(squares).sum())
+    sizes = [jnp.abs(x).astype(common) / scale for x in arrays]
+    if p == float("inf"):
+        return scale, jnp.stack([size.max(initial=0) for size in sizes]).max()
+    total = jnp.stack([(size**p).sum() for size in sizes]).sum()
+    return scale, jnp.sqrt(total) if p == 2 else total ** (1 / p)

@@ -44,7 +44,7 @@ class Place(NamedTuple):
     @property
     def number(self) -> Array:
         """This step's number from 1 on, in the dtype of the parameter."""
-        return (self.step + 1).astype(real_dtype(self.parameter))
+        return self.step.astype(real_dtype(self.parameter)) + 1
 
 
 class Rule(Numbers):
@@ -100,8 +100,8 @@ class Rule(Numbers):
         moving = {n: v(step) for n, v in values.items() if isinstance(v, Schedule)}
         return self.replace(**moving) if moving else self
 
-    def emits(self, step: Array) -> Array | bool:  # noqa: ARG002
-        """Tell whether the rules behind this one in a chain get to see this step."""
+    def emits(self, progress: Progress) -> Array | bool:  # noqa: ARG002
+        """Tell whether the rules behind this one in a chain get to see the next step."""
         return True
 
     def settled(self, model: Any) -> Self:  # noqa: ARG002

@@ -9,24 +9,48 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 
 from rosin.core.types import Array, Buffer, Static
 from rosin.core.validation import expect_at_least, expect_kind, expect_sizes
 from rosin.optimisers.hyperparameters import (
     ANY,
     COUNT,
+    LAST_STEP,
     POSITIVE,
     RATE,
     Range,
     Schedule,
+    plain,
 )
 
 SHARE = Range(0, 1, include_low=False)
 
 
+def as_step(step: Any) -> Array:
+    """Take a step as an array: a whole number of 32 bits, or a number of floating point."""
+    step = jnp.asarray(min(step, LAST_STEP) if isinstance(step, int) else step)
+    if not jnp.issubdtype(step.dtype, jnp.integer):
+        return step.astype(jnp.result_type(float))
+    return (step if np.can_cast(step.dtype, np.int32) else step.clip(max=LAST_STEP)).astype("i4")
+
+
 def as_time(step: Any) -> Array:
     """Take a step, a whole number or not, as an array of floating point."""
-    return jnp.asarray(step).astype(jnp.result_type(float))
+    return as_step(step).astype(jnp.result_type(float))
+
+
+def as_counts(counts: int | Sequence[int]) -> Array:
+    """Make whole numbers data; those beyond any count of steps become the largest."""
+    return jnp.asarray(np.minimum(np.asarray(counts, object), LAST_STEP), jnp.int32)
+
+
+def ends(lengths: Array) -> list[Array]:
+    """Add up how long parts last, one after another, without going beyond the last step."""
+    sums = [lengths[0]]
+    for length in lengths[1:]:
+        sums.append(sums[-1] + jnp.minimum(length, LAST_STEP - sums[-1]))
+    return sums
 
 
 def cycle(step: Any, period: Array) -> tuple[Array, Array]:
@@ -34,12 +58,12 @@ def cycle(step: Any, period: Array) -> tuple[Array, Array]:
 
     Whole numbers are divided as such: as a float32 a step above 16 777 216 is not exact.
     """
-    step = jnp.asarray(step)
+    step = as_step(step)
     if jnp.issubdtype(step.dtype, jnp.integer):
         length = period.astype(step.dtype)
         number, within = step // length, step % length
         return as_time(number), as_time(within) / as_time(period)
-    turns = step.astype(jnp.result_type(float)) / as_time(period)
+    turns = step / as_time(period)
     return jnp.floor(turns), turns - jnp.floor(turns)
 
 
@@ -91,7 +115,7 @@ class Step(Schedule):
     ranges: ClassVar[dict[str, Range]] = {"start": ANY, "decay": RATE}
     start: Buffer[Array]
     decay: Buffer[Array]
-    step_sizes: Static[int | tuple[int, ...]]
+    step_sizes: Buffer[Array]
 
     def __init__(self, start: float, decay: float, step_sizes: int | Sequence[int]) -> None:
         self._set(start=start, decay=decay)
@@ -100,20 +124,20 @@ class Step(Schedule):
             expect_sizes(step_sizes, subject="Step", name="step_sizes")
         else:
             expect_at_least(1, subject="Step", step_sizes=step_sizes)
-        self.step_sizes = step_sizes  # pyright: ignore[reportAttributeAccessIssue]
+        self.step_sizes = as_counts(step_sizes)
 
     def __call__(self, step: Array | float) -> Array:
         """Return the value at a step."""
-        if isinstance(self.step_sizes, int):
-            done = cycle(step, jnp.asarray(self.step_sizes))[0]
+        step = as_step(step)
+        if self.step_sizes.ndim:
+            over = [step >= end.astype(step.dtype) for end in ends(self.step_sizes)]
+            done = as_time(sum(past.astype(jnp.int32) for past in over))
         else:
-            time, done = as_time(step), jnp.zeros_like(as_time(step))
-            for i in range(len(self.step_sizes)):
-                done += (time >= sum(self.step_sizes[: i + 1])).astype(done.dtype)
+            done = cycle(step, self.step_sizes)[0]
         return self.start * self.decay**done
 
     def _others(self) -> Iterator[Any]:
-        yield "step_sizes", self.step_sizes
+        yield "step_sizes", plain(self.step_sizes)
 
 
 class Exp(Schedule):
@@ -175,8 +199,9 @@ class Poly(Schedule):
 
     def __call__(self, step: Array | float) -> Array:
         """Return the value at a step."""
-        left = jnp.maximum(1 - as_time(step) / as_time(self.max_iter), 0)
-        return self.start * left**self.degree
+        step = as_step(step)
+        left = jnp.maximum(self.max_iter.astype(step.dtype) - step, 0)
+        return self.start * (as_time(left) / as_time(self.max_iter)) ** self.degree
 
 
 class Inv(Schedule):
@@ -318,7 +343,8 @@ class OneCycle(Schedule):
     def __call__(self, step: Array | float) -> Array:
         """Return the value at a step."""
         time, length = as_time(step), as_time(self.nsteps)
-        rising = jnp.ceil(self.percent_start * length)
+        # A share such as 0.07 is above its value in float32, and its product not to be 8 then.
+        rising = jnp.ceil(self.percent_start * length * (1 - 2**-22))
         up = eased(self.startval, self.maxval, time / rising)
         falling = jnp.maximum(length - 1 - rising, 1)
         down = eased(self.maxval, self.endval, (time - rising) / falling)
