@@ -229,6 +229,9 @@ FROZEN = {
     "a field": ("layers[0].bias", ["layers[0].weight", "layers[1].scale", "layers[3].weight"]),
     "any index": ("layers[*].weight", ["layers[0].bias", "layers[1].scale"]),
     "a field of layers": ("layers", []),
+    "any steps": ("**.bias", ["layers[0].weight", "layers[1].scale", "layers[3].weight"]),
+    "part of a name": ("layers[*].*s*", ["layers[0].weight", "layers[3].weight"]),
+    "a key in quotes": ('["layers"]', []),
 }
 
 
@@ -274,6 +277,7 @@ BAD_PATHS = {
     "a field that is empty": "layers[3].bias",
     "a static field": "layers[0].activation",
     "too deep": "layers[0].weight[0]",
+    "a glob": "**.bais",
 }
 
 
@@ -285,6 +289,12 @@ def test_a_path_to_nothing_that_can_be_trained_is_refused(path, change):
     assert caught.value.got == repr(path)
     assert caught.value.subject == change.__name__
     assert caught.value.details == ("modules: layers[0], layers[1], layers[2], layers[3]",)
+
+
+def test_the_field_of_the_nearest_name_is_suggested():
+    with pytest.raises(StructureError) as caught:
+        freeze(model(), "layers[0].wieght")
+    assert caught.value.fix.endswith("; 'layers[0].weight' is the nearest")
 
 
 def test_a_tree_without_modules_cannot_be_frozen():

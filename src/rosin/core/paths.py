@@ -154,7 +154,8 @@ def _expression(pattern: str, *, foreign: bool) -> re.Pattern[str]:
     """Turn a glob into a regular expression over paths."""
     text = pattern if isinstance(pattern, str) else "?"
     if not foreign or text is not pattern:
-        parse_path(re.sub(r"\*+", "_", text.replace("[*]", "[0]")))
+        keys = parse_path(re.sub(r"\*+", "_", text.replace("[*]", "[0]")))
+        text = text.removeprefix(".") if "*" in text else path_string(keys)
     pieces = re.split(r"(\*\*\.|\*\*|\*)", text)
     meanings = {"**.": r"(?:.*\.)?", "**": r".*", "*": r"[^.\[\]]*"}
     body = "".join(meanings.get(piece) or re.escape(piece) for piece in pieces)

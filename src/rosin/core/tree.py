@@ -15,10 +15,10 @@ from rosin.core.auto import Unfinished, refuse_unfinished
 from rosin.core.declare import Marks, marks_of, set_marks
 from rosin.core.locate import is_module, walk_modules
 from rosin.core.module import Module
-from rosin.core.paths import KeyPath, matches, parse_path, path_string
+from rosin.core.paths import Glob, KeyPath, path_string
 from rosin.core.slots import is_float, is_trainable, slots
 from rosin.core.types import Array, PyTree
-from rosin.core.validation import refuse
+from rosin.core.validation import refuse, suggestion
 from rosin.errors import DtypeError, ShapeError, StructureError, shown
 
 M = TypeVar("M")
@@ -251,7 +251,8 @@ def freeze(model: M, *paths: str) -> M:
 
     Args:
         model: A model, or any tree of models.
-        paths: Of modules or fields, such as `"layers[0]"`; `[*]` stands for any index.
+        paths: Globs over the paths of modules and fields: `"layers[0]"`, `"layers[*].bias"`,
+            `"**.bias"`. `*` stands for anything within a step of the path, `**` for any steps.
 
     Raises:
         StructureError: A path names nothing that can be trained.
@@ -290,18 +291,18 @@ def _with_frozen(
     change: Callable[[frozenset[str], frozenset[str]], frozenset[str]],
     subject: str,
 ) -> M:
-    patterns = {path: parse_path(path) for path in paths} or {"": ()}
-    missed = set(patterns)
+    globs = {path: Glob(path) for path in paths or ("",)}
+    missed, known = set(globs), list[str]()
 
     def marks(keys: KeyPath, module: Module) -> Marks:
         if isinstance(module, Unfinished):
             refuse_unfinished(module, path_string(keys))
         chosen: set[str] = set()
-        for name in type(module).declared.dynamic:
-            for path, pattern in patterns.items():
-                if _covers(pattern, (*keys, GetAttrKey(name))) and _has_parameters(module, name):
-                    chosen.add(name)
-                    missed.discard(path)
+        for name in filter(functools.partial(_has_parameters, module), module.declared.dynamic):
+            known.append(path_string((*keys, GetAttrKey(name))))
+            covering = [path for path, glob in globs.items() if glob.covers(known[-1])]
+            missed.difference_update(covering)
+            chosen.update([name] if covering else [])
         old = marks_of(module)
         return old._replace(frozen=change(old.frozen, frozenset(chosen)))
 
@@ -313,15 +314,10 @@ def _with_frozen(
             subject=subject,
             expected="paths of modules or of their fields, with parameters inside",
             got=", ".join(map(shown, sorted(missed))),
-            fix="use a path such as rs.modules(model) lists",
+            fix=f"use a path such as rs.modules(model) lists{suggestion(min(missed), known)}",
             details=(f"modules: {listed[:400]}",),
         )
     return remarked
-
-
-def _covers(pattern: KeyPath, keys: KeyPath) -> bool:
-    """Tell whether a pattern names a path or something around it."""
-    return len(pattern) <= len(keys) and all(map(matches, pattern, keys))
 
 
 def _has_parameters(module: Module, name: str) -> bool:
