@@ -264,6 +264,7 @@ from rosin.optimisers.waves import SinExp as SinExp
 from rosin.optimisers.waves import Triangle as Triangle
 from rosin.optimisers.waves import TriangleDecay2 as TriangleDecay2
 from rosin.optimisers.waves import TriangleExp as TriangleExp
+from rosin.training import metrics as metrics
 from rosin.training.callbacks.base import Callback as Callback
 from rosin.training.callbacks.view import RunView as RunView
 from rosin.training.checkpoint import Checkpoint as Checkpoint
@@ -271,6 +272,8 @@ from rosin.training.evaluate import evaluate as evaluate
 from rosin.training.guard import find_nonfinite as find_nonfinite
 from rosin.training.history import History as History
 from rosin.training.loop import train as train
+from rosin.training.metrics import Accuracy as Accuracy
+from rosin.training.metrics import accuracy as accuracy
 from rosin.training.precision import Precision as Precision
 from rosin.training.state import TrainResult as TrainResult
 from rosin.training.step import StepResult as StepResult

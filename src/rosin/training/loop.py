@@ -24,15 +24,13 @@ from rosin.optimisers.update import OptimiserState, expect_opt_state
 from rosin.training.callbacks.base import Callback
 from rosin.training.callbacks.group import Callbacks
 from rosin.training.checkpoint import Checkpoint, as_checkpoint
-from rosin.training.evaluate import evaluate, expect_functions
+from rosin.training.evaluate import Measure, Metrics, evaluate, flat, named_metrics
 from rosin.training.progress import shown_progress
 from rosin.training.run import Run
 from rosin.training.state import Plan, TrainResult
 from rosin.training.step import source_name
 
 M = TypeVar("M")
-
-Metrics = Mapping[str, Callable[..., Any]]
 
 
 def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-only
@@ -43,7 +41,7 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
     *,
     epochs: int = 1,
     validation: Iterable[PyTree] | None = None,
-    metrics: Mapping[str, Callable[..., Any]] | None = None,
+    metrics: Metrics | None = None,
     callbacks: Sequence[Callback] = (),
     on_nonfinite: Literal["raise", "skip", "stop"] = "raise",
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
@@ -71,8 +69,10 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
         opt_state: From `setup`.
         epochs: Passes over the data, at least 1; those of a resumed run count.
         validation: Batches to evaluate after each epoch, in inference mode.
-        metrics: By name, functions called like `loss` on the validation batches; they
-            return a value for each example, or a mean over the batch.
+        metrics: To measure on the validation batches, as for `evaluate`: by name or in a
+            list, metrics such as `rs.Accuracy()`, or functions called like `loss` that
+            return a value for each example or a mean over the batch. One that comes to an
+            array has a column in the history for each of its entries.
         callbacks: Told of the events of the run, in this order; see `Callback`.
         on_nonfinite: "raise" an error that names layer, operation and pass; "skip" the
             batch and count it; "stop" and return.
@@ -179,17 +179,16 @@ def _epoch(run: Run, validation: Iterable[PyTree] | None, measures: Metrics) -> 
     trained_s = run.elapsed_s
     measured: dict[str, float] = {}
     if validation is not None and run.done.validates:
-        values = evaluate(run.model, validation, measures)
+        values = flat(evaluate(run.model, validation, measures))
         measured = {f"validation_{name}": value for name, value in values.items()}
     run.end_epoch(measured, trained_s)
 
 
 def _measures(
     loss: Callable[..., Any], metrics: Metrics | None, validation: object
-) -> dict[str, Callable[..., Any]]:
+) -> dict[str, Measure]:
     """Join loss and metrics under the names they are reported by."""
-    given: Metrics = {} if metrics is None else metrics
-    expect_functions(given, subject="train")
+    given = named_metrics({} if metrics is None else metrics, subject="train")
     if given and (validation is None or "loss" in given):
         refuse(
             StructureError,

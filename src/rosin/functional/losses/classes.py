@@ -255,9 +255,9 @@ def class_rows(
     kept = expect_mask(mask, x.shape[:-1], subject=subject)
     labelled = bool(jnp.issubdtype(jnp.result_type(target), jnp.integer))
     if labelled:
-        _expect_index(ignore_index, subject=subject)
+        expect_ignore_index(ignore_index, subject=subject)
         expect_labels(target, x, subject=subject, name=name, ignore_index=ignore_index)
-        target, kept = _kept_labels(jnp.asarray(target), kept, ignore_index)
+        target, kept = kept_labels(jnp.asarray(target), kept, ignore_index)
         (x,) = blank(kept, x.astype(at_least_float32(x)))
     else:
         target = real_array(target, subject=subject, name="target")
@@ -279,7 +279,7 @@ def _one_hot(labels: Array, classes: int, dtype: Any) -> Array:
     return jnp.where(known, hit, jnp.nan).astype(dtype)
 
 
-def _kept_labels(
+def kept_labels(
     labels: Array, kept: Array | None, ignore_index: int | None
 ) -> tuple[Array, Array | None]:
     """Return the labels, 0 where they do not count, and which do."""
@@ -291,7 +291,8 @@ def _kept_labels(
     return (labels if kept is None else jnp.where(kept, labels, 0)), kept
 
 
-def _expect_index(ignore_index: object, *, subject: str) -> None:
+def expect_ignore_index(ignore_index: object, *, subject: str) -> None:
+    """Refuse anything but a label, or none, to leave out."""
     if ignore_index is not None and not is_whole(ignore_index):
         refuse(
             StructureError,

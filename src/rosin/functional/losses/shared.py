@@ -83,7 +83,14 @@ def equal_pair(
 # --- masks --------------------------------------------------------------------------
 
 
-def expect_mask(mask: ArrayLike | None, shape: tuple[int, ...], *, subject: str) -> Array | None:
+def expect_mask(
+    mask: ArrayLike | None,
+    shape: tuple[int, ...],
+    *,
+    subject: str,
+    what: str = "loss",
+    fix: str = "give the mask the shape that reduction=None returns",
+) -> Array | None:
     """Return a mask as an array, or refuse one that does not fit the losses.
 
     Raises:
@@ -96,7 +103,7 @@ def expect_mask(mask: ArrayLike | None, shape: tuple[int, ...], *, subject: str)
         refuse(
             DtypeError,
             subject=subject,
-            expected="a mask of booleans, True where a loss counts",
+            expected=f"a mask of booleans, True where a {what} counts",
             got=shown(mask),
             fix="compare, for example mask > 0",
         )
@@ -104,9 +111,9 @@ def expect_mask(mask: ArrayLike | None, shape: tuple[int, ...], *, subject: str)
         refuse(
             ShapeError,
             subject=subject,
-            expected=f"a mask of shape {shape}, one entry for each loss",
+            expected=f"a mask of shape {shape}, one entry for each {what}",
             got=shown(mask),
-            fix="give the mask the shape that reduction=None returns",
+            fix=fix,
         )
     return jnp.asarray(mask)
 
