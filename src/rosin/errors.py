@@ -205,7 +205,14 @@ class StateError(UsageError, RuntimeError):
 
 
 class NonFiniteError(RosinError, ArithmeticError):
-    """A NaN or an infinity arose; `where` names the layer, `got` the operation."""
+    """A NaN or an infinity arose; `where` names the layer, `got` the operation.
+
+    Attributes:
+        finding: What `find_nonfinite` found, with the ranges of the operation's operands;
+            None if the update was to blame.
+    """
+
+    finding: Any = None
 
 
 class DataError(RosinError, ValueError):

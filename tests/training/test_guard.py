@@ -11,6 +11,8 @@ import rosin as rs
 from rosin.core.transforms import remat, scan_layers
 from rosin.errors import NonFiniteError
 from rosin.training.guard import NonFinite, find_nonfinite, step_error
+from rosin.training.replay import described
+from rosin.training.step import Options
 from tests.training.toys import Affine, Centre, Net
 
 X = np.linspace(0.5, 2, 12, dtype=np.float32).reshape(4, 3)
@@ -410,6 +412,78 @@ def test_a_model_that_is_one_layer_is_searched():
     assert found == NonFinite(
         path="", operation="log", backward=False, value="NaN", result="float32[4,3]"
     )
+
+
+def test_the_finding_says_what_the_operation_was_handed():
+    model = Net(Affine(3, 3), Apply(lambda x: jnp.log(jnp.round(2 * x) - 2)))
+    x = np.array([[0.9, -0.9, 0.2]], np.float32)
+    found = find_nonfinite(total, rs.at(model, "layers[0].weight").set(jnp.eye(3)), (x,))
+    (operand,) = found.operands
+    assert (operand.array, operand.nans, operand.infinities) == ("float32[1,3]", 0, 0)
+    assert (operand.least, operand.most) == (-3, -1)
+    assert repr(found).splitlines() == [
+        "log in layers[1], forward pass: NaN",
+        "  operand 0: float32[1,3] from -3 to -1",
+        "  result: float32[1,3]",
+    ]
+
+
+def test_what_is_not_finite_in_an_operand_is_counted_apart():
+    x = X.copy()
+    x[0, :2], x[1, 0] = np.nan, -np.inf
+    found = find_nonfinite(total, Net(Affine(3, 1)), (x,))
+    first, second = found.operands
+    assert (first.nans, first.infinities) == (2, 1)
+    assert (first.least, first.most) == (X[0, 2], X[-1, -1])
+    assert (second.array, second.nans) == ("float32[3,1]", 0)
+    assert "2 NaN, 1 infinite" in repr(found)
+    assert "the batch's [0] was not finite to begin with" in repr(found)
+
+
+def test_a_range_of_nothing_finite_of_whole_numbers_and_of_keys_is_taken():
+    assert str(described(jnp.full(2, jnp.nan))) == "float32[2], 2 NaN"
+    assert str(described(jnp.arange(3))) == "int32[3] from 0 to 2"
+    assert str(described(jnp.array([3 + 4j]))) == "complex64[1] from 5 to 5"
+    assert str(described(jnp.array([True, False]))) == "bool[2] from 0 to 1"
+    assert described(jax.random.split(jax.random.key(0), 2)).array == "key<fry>[2]"
+    assert str(described(jnp.zeros((0, 2)))) == "float32[0,2]"
+
+
+def test_the_error_of_a_step_carries_the_finding():
+    model = around(lambda x: jnp.log(x - 9))
+    error = step_error(total, model, rs.setup(rs.Adam(), model), (X,))
+    assert error.finding == find_nonfinite(total, model, (X,))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_what_overflows_in_half_precision_alone_is_found_under_it(backward):
+    large = jax.custom_jvp(lambda x: x)
+    large.defjvps(lambda t, _, x: t * 1e4 * 1e4)
+    model = around(large if backward else lambda x: jnp.sin(x * 1e4 * 1e4))
+    assert find_nonfinite(total, model, (X,)) is None
+    assert find_nonfinite(total, model, (X,), precision="bf16") is None
+    found = find_nonfinite(total, model, (X,), precision="f16")
+    assert (found.path, found.operation) == ("layers[1].layers[0]", "mul")
+    assert (found.backward, found.value) == (backward, "infinity")
+    assert found.result == "float16[4,3]"
+
+
+def test_a_step_in_parts_is_searched_part_by_part():
+    class Third(rs.Module):
+        """Fails at its third call."""
+
+        calls: rs.Buffer[rs.Array]
+        scale: rs.Array
+
+        def __call__(self, x):
+            self.record(calls=self.calls + 1)
+            return x * self.scale / (2 - self.calls)
+
+    model = Net(Affine(3, 1), Third(jnp.zeros(()), jnp.ones(())))
+    opt_state = rs.setup(rs.Descent(0.1), model)
+    assert step_error(total, model, opt_state, (X,)).finding is None
+    error = step_error(total, model, opt_state, (X,), Options(accumulate=4))
+    assert (error.finding.path, error.finding.operation) == ("layers[1]", "div")
 
 
 def test_half_precision_is_searched():

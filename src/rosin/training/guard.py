@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,16 @@ from rosin.core.tree import Split, modules
 from rosin.core.types import PyTree
 from rosin.errors import NonFiniteError, shown
 from rosin.optimisers.update import OptimiserState, apply
-from rosin.training.replay import Fault, Replay, Traced, kind_of, written
-from rosin.training.step import arguments_of, split_loss
+from rosin.training.precision import Precision, as_precision
+from rosin.training.replay import Fault, Operand, Replay, Traced, kind_of, written
+from rosin.training.step import (
+    PLAIN,
+    Options,
+    arguments_of,
+    gradient_of,
+    parts_of,
+    split_loss,
+)
 
 UNSEEN = "a NaN or an infinity that did not come up again, operation by operation"
 BEYOND = ", though loss and gradient are finite"
@@ -35,6 +43,8 @@ class NonFinite:
         value: "NaN" or "infinity".
         result: Its result, as dtype[shape].
         source: A leaf of the model or of the batch that was not finite to begin with.
+        operands: What the operation was handed: for each the `array` as dtype[shape], its
+            `least` and `most` finite number, and how many are `nans` and `infinities`.
     """
 
     path: str
@@ -43,6 +53,16 @@ class NonFinite:
     value: str
     result: str
     source: str = ""
+    operands: tuple[Operand, ...] = dataclasses.field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        """Say it in a few lines."""
+        where = f"{self.operation or self.source} in {self.path or 'the loss function'}"
+        lines = [f"{where}, {'backward' if self.backward else 'forward'} pass: {self.value}"]
+        lines += [f"operand {i}: {operand}" for i, operand in enumerate(self.operands)]
+        lines += [f"result: {self.result}"] * bool(self.operation)
+        lines += [f"{self.source} was not finite to begin with"] * bool(self.source)
+        return "\n  ".join(lines)
 
     def error(self, model: Any) -> NonFiniteError:
         """Word the finding as an error."""
@@ -56,6 +76,7 @@ class NonFinite:
             where=as_where(self.path),
         )
         found.anchor = None
+        found.finding = self
         return found
 
     def _subject(self, model: Any) -> Any:
@@ -76,7 +97,13 @@ class NonFinite:
         )
 
 
-def find_nonfinite(loss: Callable[..., Any], model: Any, batch: PyTree) -> NonFinite | None:
+def find_nonfinite(
+    loss: Callable[..., Any],
+    model: Any,
+    batch: PyTree,
+    *,
+    precision: Precision | Literal["bf16", "f16"] | None = None,
+) -> NonFinite | None:
     """Run one step operation by operation and return where it stops being finite.
 
     Slow: nothing is compiled as a whole. `train(on_nonfinite="raise")` calls it for the
@@ -87,9 +114,12 @@ def find_nonfinite(loss: Callable[..., Any], model: Any, batch: PyTree) -> NonFi
         loss: As for `trainstep`.
         model: A module, or any tree.
         batch: As for `trainstep`.
+        precision: As for `trainstep`; without a loss scale.
 
     Returns:
-        The finding, or None if loss, recorded state and gradient are finite.
+        The finding, or None if loss, recorded state and gradient are finite. It prints
+        layer, operation, pass and the ranges of what the operation was handed, which are
+        its attributes too.
 
     Examples:
         >>> import rosin as rs
@@ -97,12 +127,17 @@ def find_nonfinite(loss: Callable[..., Any], model: Any, batch: PyTree) -> NonFi
         ...     scale: rs.Array
         ...     def __call__(self, x):
         ...         return jnp.log(x * self.scale)
-        >>> found = find_nonfinite(
-        ...     lambda m, x: m["inner"](x).sum(), {"inner": Logarithm(jnp.ones(()))}, -jnp.ones(2)
-        ... )
-        >>> found.path, found.operation, found.backward
-        ('inner', 'log', False)
+        >>> model = {"inner": Logarithm(jnp.ones(()))}
+        >>> found = find_nonfinite(lambda m, x: m["inner"](x).sum(), model, jnp.arange(-2.0, 2))
+        >>> found
+        log in inner, forward pass: NaN
+          operand 0: float32[4] from -2 to 1
+          result: float32[4]
+        >>> found.path, found.operation, found.operands[0].least
+        ('inner', 'log', -2.0)
     """
+    chosen = as_precision(precision, subject="find_nonfinite")
+    loss = loss if chosen is None else chosen.applied(loss)
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, (model, batch)))
     seeds = [*_seeds_of_model(model), *_seeds_of_batch(batch)]
     given = [Traced(leaf, seed) for leaf, seed in zip(leaves, seeds, strict=True)]
@@ -127,11 +162,15 @@ def find_nonfinite(loss: Callable[..., Any], model: Any, batch: PyTree) -> NonFi
 
 
 def step_error(
-    loss: Callable[..., Any], model: Any, opt_state: OptimiserState, batch: PyTree
+    loss: Callable[..., Any],
+    model: Any,
+    opt_state: OptimiserState,
+    batch: PyTree,
+    options: Options = PLAIN,
 ) -> NonFiniteError:
     """Say in an error what was not finite in a step that started from here."""
     try:
-        return _located(loss, model, opt_state, batch)
+        return _located(loss, model, opt_state, batch, options)
     except Exception as fault:  # noqa: BLE001  whatever breaks the search, the step was not finite
         error = _update_error("a NaN or an infinity", "")
         error.add_note(f"the search for its place failed: {type(fault).__name__}: {fault}")
@@ -139,12 +178,17 @@ def step_error(
 
 
 def _located(
-    loss: Callable[..., Any], model: Any, opt_state: OptimiserState, batch: PyTree
+    loss: Callable[..., Any], model: Any, opt_state: OptimiserState, batch: PyTree, options: Options
 ) -> NonFiniteError:
-    finding = find_nonfinite(loss, model, batch)
-    if finding is not None:
-        return finding.error(model)
-    _, grads, recorded = withgradient(loss, model, *arguments_of(batch))
+    if options.precision is not None:
+        loss = options.precision.applied(loss)
+    now = model
+    for part in parts_of(batch, options.accumulate):
+        finding = find_nonfinite(loss, now, part)
+        if finding is not None:
+            return finding.error(model)
+        now = recording(loss, now, *arguments_of(part))[1]
+    _, _, grads, recorded = gradient_of(loss, model, batch, options.accumulate)
     new_state, new_model = apply(opt_state, recorded, grads)  # `update` would hold it back
     path, kind = _first_spoilt(model, new_model)
     if kind:
@@ -181,6 +225,7 @@ def _finding(fault: Fault, *, backward: bool) -> NonFinite:
         value=fault.value,
         result=fault.result,
         source=fault.source,
+        operands=fault.operands,
     )
 
 

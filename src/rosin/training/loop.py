@@ -20,15 +20,17 @@ from rosin.core.validation import (
     refuse,
 )
 from rosin.errors import StructureError, shown
+from rosin.optimisers.averaged import averaged
 from rosin.optimisers.update import OptimiserState, expect_opt_state
 from rosin.training.callbacks.base import Callback
 from rosin.training.callbacks.group import Callbacks
 from rosin.training.checkpoint import Checkpoint, as_checkpoint
 from rosin.training.evaluate import Measure, Metrics, evaluate, flat, named_metrics
+from rosin.training.precision import Precision
 from rosin.training.progress import shown_progress
 from rosin.training.run import Run
 from rosin.training.state import Plan, TrainResult
-from rosin.training.step import source_name
+from rosin.training.step import as_options, source_name
 
 M = TypeVar("M")
 
@@ -42,6 +44,9 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
     epochs: int = 1,
     validation: Iterable[PyTree] | None = None,
     metrics: Metrics | None = None,
+    evaluate_average: bool = False,
+    precision: Precision | Literal["bf16", "f16"] | None = None,
+    accumulate: int = 1,
     callbacks: Sequence[Callback] = (),
     on_nonfinite: Literal["raise", "skip", "stop"] = "raise",
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
@@ -73,6 +78,13 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
             list, metrics such as `rs.Accuracy()`, or functions called like `loss` that
             return a value for each example or a mean over the batch. One that comes to an
             array has a column in the history for each of its entries.
+        evaluate_average: Whether to evaluate the averaged parameters, which the optimiser
+            has to keep (`ExponentialMovingAverage`, `ScheduleFree`), in place of the present
+            ones. Buffers, such as running statistics, are the present ones.
+            `averaged_model` of the result is that model.
+        precision: As for `trainstep`. A step that is left out because its gradient overflows
+            in float16 counts as skipped, whatever `on_nonfinite` says.
+        accumulate: As for `trainstep`.
         callbacks: Told of the events of the run, in this order; see `Callback`.
         on_nonfinite: "raise" an error that names layer, operation and pass; "skip" the
             batch and count it; "stop" and return.
@@ -96,7 +108,7 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
             uses what it does not declare, or declares what is not there, or what another
             changes.
         StateError: The checkpoint's file exists and `resume` is False, or its folder does
-            not exist.
+            not exist. The optimiser keeps no average to evaluate.
         RangeError: An option is out of its range.
 
     Examples:
@@ -130,6 +142,8 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
     if validation is not None:
         _expect_batches(validation, "validation", epochs)
     measures = _measures(loss, metrics, validation)
+    options = as_options(precision, accumulate, subject="train")
+    _expect_average(evaluate_average, model, opt_state, validation)
     if seed is not None:
         expect_seed(seed, subject="train")
     told = Callbacks(callbacks)
@@ -143,6 +157,8 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
         on_nonfinite=on_nonfinite,
         checkpoint=as_checkpoint(checkpoint),
         seed=seed,
+        options=options,
+        evaluate_average=evaluate_average,
     )
     run = Run(plan, told, shows)
     run.begin(model, opt_state)
@@ -179,7 +195,7 @@ def _epoch(run: Run, validation: Iterable[PyTree] | None, measures: Metrics) -> 
     trained_s = run.elapsed_s
     measured: dict[str, float] = {}
     if validation is not None and run.done.validates:
-        values = flat(evaluate(run.model, validation, measures))
+        values = flat(evaluate(run.validated_model, validation, measures))
         measured = {f"validation_{name}": value for name, value in values.items()}
     run.end_epoch(measured, trained_s)
 
@@ -198,6 +214,24 @@ def _measures(
             fix="pass validation=..., and leave the loss out of metrics: it is measured anyway",
         )
     return {"loss": loss, **given}
+
+
+def _expect_average(
+    wanted: object, model: Any, opt_state: OptimiserState, validation: object
+) -> None:
+    """Refuse to evaluate averages that nobody keeps, or on nothing."""
+    expect_kind(bool, subject="train", evaluate_average=wanted)
+    if wanted and validation is None:
+        refuse(
+            StructureError,
+            subject="train",
+            expected="validation data to measure the averaged parameters on",
+            got="none",
+            fix="pass validation=..., or leave evaluate_average out: the result has "
+            "averaged_model in any case",
+        )
+    if wanted:
+        averaged(opt_state, model)
 
 
 def _expect_batches(data: object, name: str, epochs: int) -> None:

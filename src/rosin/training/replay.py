@@ -8,7 +8,9 @@ stack by a function that `guard` hands in.
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, jaxpr_as_fun
 
 from rosin.errors import shown
@@ -17,6 +19,37 @@ from rosin.errors import shown
 CALLS = frozenset(
     {"checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit", "remat2"}
 )
+
+
+class Operand(NamedTuple):
+    """What an operation was handed.
+
+    Args:
+        array: As dtype[shape].
+        least: The least finite number in it, or absolute value of complex ones; NaN if
+            there is none.
+        most: The largest, likewise.
+        nans: How many are NaN.
+        infinities: How many are infinite.
+
+    Examples:
+        >>> print(described(jnp.array([1.5, -2.0, jnp.inf])))
+        float32[3] from -2 to 1.5, 1 infinite
+    """
+
+    array: str
+    least: float
+    most: float
+    nans: int
+    infinities: int
+
+    def __str__(self) -> str:
+        """Spell it in one line."""
+        some = "" if np.isnan(self.least) else f" from {self.least:.4g} to {self.most:.4g}"
+        spoilt = f", {self.nans} NaN" * (self.nans > 0)
+        return f"{self.array}{some}{spoilt}" + f", {self.infinities} infinite" * (
+            self.infinities > 0
+        )
 
 
 class Fault(NamedTuple):
@@ -31,6 +64,7 @@ class Fault(NamedTuple):
         firm: Whether this is the place to name. An infinity that a program writes down
             (a mask, the identity of a maximum) is no fault until NaN comes of it, and
             what was handed in is located at the first layer it reaches.
+        operands: What the operation was handed.
     """
 
     path: str
@@ -39,6 +73,7 @@ class Fault(NamedTuple):
     result: str
     source: str = ""
     firm: bool = True
+    operands: tuple[Operand, ...] = ()
 
 
 class Traced(NamedTuple):
@@ -58,6 +93,20 @@ def kind_of(value: Any) -> str:
     if not jnp.issubdtype(jnp.result_type(value), jnp.inexact) or bool(jnp.isfinite(value).all()):
         return ""
     return "NaN" if bool(jnp.isnan(value).any()) else "infinity"
+
+
+def described(value: Any) -> Operand:
+    """Take the range of an array, and count what is not finite in it."""
+    dtype = jnp.result_type(value)
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return Operand(shown(value), np.nan, np.nan, 0, 0)
+    numbers = np.abs(value) if jnp.issubdtype(dtype, jnp.complexfloating) else np.asarray(value)
+    numbers = numbers.astype(np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    bounds = (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
+    return Operand(
+        shown(value), *bounds, int(np.isnan(numbers).sum()), int(np.isinf(numbers).sum())
+    )
 
 
 def written(value: Any) -> Traced:
@@ -115,10 +164,11 @@ class Replay:
         if name == "while":
             return self._while(params, inputs, stack)
         path = self.layer_of(stack)
+        values = [one.value for one in inputs]
         faults = [one.fault for one in inputs if one.fault]
         return [
-            Traced(result, _origin(faults, path, name, result))
-            for result in _evaluated(program, equation, [one.value for one in inputs])
+            Traced(result, _origin(faults, path, name, result, values))
+            for result in _evaluated(program, equation, values)
         ]
 
     def _scan(self, params: Any, inputs: list[Traced], stack: str) -> list[Traced]:
@@ -142,16 +192,19 @@ class Replay:
         return carry
 
 
-def _origin(faults: list[Fault], path: str, operation: str, result: Any) -> Fault | None:
+def _origin(
+    faults: list[Fault], path: str, operation: str, result: Any, operands: list[Any]
+) -> Fault | None:
     """Say where a result's fault comes from: an operand's origin, or this operation."""
     kind = kind_of(result)
     if not kind:
         return None
-    here = Fault(path, operation, kind, shown(result))
     faults = sorted(faults, key=lambda fault: fault.value != kind)  # the likelier one first
     firm = next((fault for fault in faults if fault.firm), None)
     if firm is not None:
         return firm
+    ranges = tuple(map(described, operands))
+    here = Fault(path, operation, kind, shown(result), operands=ranges)
     given = next((fault for fault in faults if fault.source), None)
     if given is not None:
         reached = here._replace(source=given.source, firm=bool(path))

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from rosin.core.types import Array, PyTree
 from rosin.core.validation import expect_state
 from rosin.errors import shortened
+from rosin.optimisers.averaged import averaged
 from rosin.optimisers.update import OptimiserState, strong
 from rosin.training.callbacks.group import STEP, Callbacks, Member
 from rosin.training.callbacks.view import Moment
@@ -26,7 +27,7 @@ from rosin.training.samecode import SameCode
 from rosin.training.seeding import reseeded, rewind
 from rosin.training.signals import Signals
 from rosin.training.state import Now, Plan, Sent, TrainResult
-from rosin.training.step import example_count, expect_batch, guarded_step
+from rosin.training.step import Options, example_count, expect_batch, guarded_step
 from rosin.training.writer import Writer
 
 STEPS_IN_FLIGHT = 2
@@ -56,6 +57,8 @@ class Run:
 
     def begin(self, model: Any, opt_state: OptimiserState) -> None:
         """Copy the arrays."""
+        if self.plan.options.precision is not None:
+            opt_state = self.plan.options.precision.prepared(opt_state)
         model, opt_state = jax.tree.map(jnp.copy, (model, opt_state))
         tree = strong(model), opt_state
         if self.plan.seed is not None:
@@ -132,6 +135,12 @@ class Run:
         """The present model; the next step takes its memory."""
         return self.structure.unflatten(self.now.leaves)[0]
 
+    @property
+    def validated_model(self) -> Any:
+        """The model as it is to be validated: itself, or with averaged parameters."""
+        model, opt_state = self.structure.unflatten(self.now.leaves)
+        return averaged(opt_state, model) if self.plan.evaluate_average else model
+
     def _tree(self) -> dict[str, Any]:
         """Put together what a checkpoint holds."""
         model, opt_state = self.structure.unflatten(self.now.leaves)
@@ -148,11 +157,11 @@ class Run:
         expect_batch(batch)
         position = self._position()
         now, plan = self.now, self.plan
-        leaves, loss, finite = _flat_step(
-            SameCode(plan.loss), self.structure, now.leaves, now.alive, batch
+        leaves, loss, finite, harmless = _flat_step(
+            SameCode(plan.loss), plan.options, self.structure, now.leaves, now.alive, batch
         )
-        sent = (*now.sent, Sent(batch, loss, finite, position))
-        alive = now.alive if plan.on_nonfinite == "skip" else finite
+        sent = (*now.sent, Sent(batch, loss, finite, harmless, position))
+        alive = now.alive if plan.on_nonfinite == "skip" else harmless
         self.now = now._replace(leaves=leaves, alive=alive, sent=sent)
         number = now.done.step + len(sent)
         if self.callbacks.members:
@@ -208,7 +217,7 @@ class Run:
                 examples=done.examples + examples,
                 total_loss=done.total_loss + examples * float(first.loss),
             )
-        elif self.plan.on_nonfinite == "skip":
+        elif self.plan.on_nonfinite == "skip" or bool(first.harmless):
             done = dataclasses.replace(done, skipped=done.skipped + 1)
         else:
             self.now = self.now._replace(sent=())
@@ -223,7 +232,7 @@ class Run:
             self.stopped = f"a non-finite step, number {number}"
             return
         model, opt_state = self.structure.unflatten(self.now.leaves)
-        error = step_error(self.plan.loss, model, opt_state, bad.batch)
+        error = step_error(self.plan.loss, model, opt_state, bad.batch, self.plan.options)
         error.add_note(
             f"at epoch {self.done.epoch + 1}, step {number}; "
             "model and optimiser are as before this batch"
@@ -327,11 +336,17 @@ def _noted(error: BaseException, fault: str) -> Generator[None]:
         error.add_note(f"{fault}: {text}")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def _flat_step(
-    loss: SameCode, structure: Any, leaves: list[Any], alive: Array, batch: PyTree
-) -> tuple[list[Any], Array, Array]:
-    """Take a step on flat leaves, or none if a step before was not finite."""
+    loss: SameCode,
+    options: Options,
+    structure: Any,
+    leaves: list[Any],
+    alive: Array,
+    batch: PyTree,
+) -> tuple[list[Any], Array, Array, Array]:
+    """Take a step on flat leaves, or none if a step before ends the training."""
     model, opt_state = structure.unflatten(leaves)
-    result = guarded_step(loss.function, model, opt_state, batch, alive=alive)
-    return jax.tree.leaves((result.model, result.opt_state)), result.loss, result.finite
+    result = guarded_step(loss.function, model, opt_state, batch, alive=alive, options=options)
+    leaves = jax.tree.leaves((result.model, result.opt_state))
+    return leaves, result.loss, result.finite, result.finite | result.overflowed

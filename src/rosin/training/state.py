@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from rosin.core.types import Array, PyTree
+from rosin.optimisers.averaged import averaged
 from rosin.optimisers.update import OptimiserState
 from rosin.training.checkpoint import Checkpoint, Done
 from rosin.training.history import History
+from rosin.training.step import Options
 
 M = TypeVar("M")
 
@@ -32,13 +34,27 @@ class TrainResult(NamedTuple, Generic[M]):
     history: History
     stopped: str = ""
 
+    @property
+    def averaged_model(self) -> M:
+        """The model with the averages that the optimiser keeps; see `averaged`."""
+        return averaged(self.opt_state, self.model)
+
 
 class Sent(NamedTuple):
-    """A step that was sent off and not looked at yet."""
+    """A step that was sent off and not looked at yet.
+
+    Args:
+        batch: What it was taken on.
+        loss: Before the update.
+        finite: Whether it was taken.
+        harmless: Whether it was, or was left out for its loss scale alone.
+        position: Of the data after it.
+    """
 
     batch: PyTree
     loss: Array
     finite: Array
+    harmless: Array
     position: dict[str, Any] | None
 
 
@@ -48,7 +64,7 @@ class Now(NamedTuple):
     Args:
         leaves: Of model and optimiser state, after all steps that were sent off. The next
             step takes their memory.
-        alive: Whether all of these steps were finite, as an array: nothing waits for it.
+        alive: Whether none of these steps ends the training, as an array: nothing waits.
         sent: The steps that `done` does not count yet.
         done: How far the run has come without them.
         states: What the callbacks keep, by their names.
@@ -72,6 +88,8 @@ class Plan:
         on_nonfinite: "raise", "skip" or "stop".
         checkpoint: Where to save, and whether to resume.
         seed: What to seed the random parts with, if anything.
+        options: How each step is taken.
+        evaluate_average: Whether the validation is of the averaged parameters.
     """
 
     loss: Callable[..., Any]
@@ -80,3 +98,5 @@ class Plan:
     on_nonfinite: str
     checkpoint: Checkpoint | None
     seed: int | None
+    options: Options
+    evaluate_average: bool

@@ -246,6 +246,14 @@ def cut(batch: PyTree, parts: int) -> PyTree:
     return structure.unflatten(map(divided, leaves))
 
 
+def parts_of(batch: PyTree, count: int) -> list[PyTree]:
+    """List the parts of a batch."""
+    if count == 1:
+        return [batch]
+    parts = cut(batch, count)
+    return [jax.tree.map(lambda column: column[i], parts) for i in range(count)]  # noqa: B023
+
+
 def _wide_zeros(leaf: Array) -> Array:
     """Begin a sum of arrays like this one: in float32 at least."""
     return jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
