@@ -266,6 +266,14 @@ from rosin.optimisers.waves import TriangleDecay2 as TriangleDecay2
 from rosin.optimisers.waves import TriangleExp as TriangleExp
 from rosin.training import metrics as metrics
 from rosin.training.callbacks.base import Callback as Callback
+from rosin.training.callbacks.functions import Throttle as Throttle
+from rosin.training.callbacks.functions import every as every
+from rosin.training.callbacks.keeping import Checkpoints as Checkpoints
+from rosin.training.callbacks.logs import JSONLines as JSONLines
+from rosin.training.callbacks.logs import TensorBoard as TensorBoard
+from rosin.training.callbacks.plateau import ReduceOnPlateau as ReduceOnPlateau
+from rosin.training.callbacks.stopping import EarlyStopping as EarlyStopping
+from rosin.training.callbacks.stopping import TimeBudget as TimeBudget
 from rosin.training.callbacks.view import RunView as RunView
 from rosin.training.checkpoint import Checkpoint as Checkpoint
 from rosin.training.evaluate import evaluate as evaluate
@@ -275,6 +283,8 @@ from rosin.training.loop import train as train
 from rosin.training.metrics import Accuracy as Accuracy
 from rosin.training.metrics import accuracy as accuracy
 from rosin.training.precision import Precision as Precision
+from rosin.training.rates import LearningRates as LearningRates
+from rosin.training.rates import find_learning_rate as find_learning_rate
 from rosin.training.state import TrainResult as TrainResult
 from rosin.training.step import StepResult as StepResult
 from rosin.training.step import trainstep as trainstep

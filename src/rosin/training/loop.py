@@ -154,6 +154,7 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
         loss=loss,
         data=data,
         epochs=epochs,
+        has_validation=validation is not None,
         on_nonfinite=on_nonfinite,
         checkpoint=as_checkpoint(checkpoint),
         seed=seed,

@@ -292,6 +292,7 @@ class Run:
             epochs=self.plan.epochs,
             step=done.step if step is None else step,
             rows=done.rows,
+            has_validation=self.plan.has_validation,
             tree=lambda: self.structure.unflatten(now.leaves),
             say=self.shows.say,
             loss=loss,
@@ -320,6 +321,7 @@ class Run:
         if not targets:
             return
         self.writer.wait()
+        self._tell_written()
         now, done = self.now, dataclasses.replace(self.done, seconds=self.elapsed_s)
         tree = on_host(self._tree())
         self.writer.write({p: functools.partial(write, p, tree, done, n) for p, n in targets})

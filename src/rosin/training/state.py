@@ -85,6 +85,7 @@ class Plan:
         loss: The loss function.
         data: Gives the batches of an epoch.
         epochs: Passes over the data in all.
+        has_validation: Whether validation follows each epoch.
         on_nonfinite: "raise", "skip" or "stop".
         checkpoint: Where to save, and whether to resume.
         seed: What to seed the random parts with, if anything.
@@ -95,6 +96,7 @@ class Plan:
     loss: Callable[..., Any]
     data: Any
     epochs: int
+    has_validation: bool
     on_nonfinite: str
     checkpoint: Checkpoint | None
     seed: int | None

@@ -2,10 +2,11 @@
 """`Callback`: the events of a run, and the declaration of what is read and changed."""
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from rosin.core.validation import expect_kind, expect_known, refuse
+from rosin.core.validation import expect_between, expect_kind, expect_known, refuse
 from rosin.errors import StructureError, shown
 from rosin.training.callbacks.view import RunView
 
@@ -150,6 +151,13 @@ def expect_names(subject: str, **named: object) -> None:
                 got=shown(strange[0]),
                 fix=f'pass, for example, {name} = {{"history"}}',
             )
+
+
+def expect_seconds(seconds: object, *, subject: str) -> None:
+    """Refuse a time that is not above 0 and finite."""
+    expect_between(
+        0, math.inf, subject=subject, include_low=False, include_high=False, seconds=seconds
+    )
 
 
 def _expect_takes_view(owner: str, name: str, method: Callable[..., Any]) -> None:

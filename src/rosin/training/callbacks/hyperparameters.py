@@ -25,11 +25,6 @@ class Place(NamedTuple):
         """The place in words."""
         return ".".join(self.where)
 
-    @property
-    def scheduled(self) -> bool:
-        """Whether it follows a schedule."""
-        return isinstance(getattr(self.rule, self.where[-1]), Schedule)
-
 
 def hyperparameters(opt_state: OptimiserState) -> list[Place]:
     """List the hyperparameters of a rule and of the rules inside it, each once."""

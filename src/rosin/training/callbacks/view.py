@@ -34,6 +34,7 @@ class Moment:
         epochs: Those wanted in all.
         step: Steps taken in all.
         rows: The history.
+        has_validation: Whether there is validation data.
         tree: Returns model and optimiser state, whose memory the next step takes.
         say: Shows a line.
         loss: Of the step, where there is one.
@@ -49,6 +50,7 @@ class Moment:
     epochs: int
     step: int
     rows: tuple[dict[str, float], ...]
+    has_validation: bool
     tree: Callable[[], tuple[Any, OptimiserState]]
     say: Callable[[str], None]
     loss: float | None = None
@@ -66,9 +68,9 @@ class Moment:
 class RunView:
     """What an event of a callback sees of a run, and may do to it.
 
-    `epoch`, `epochs`, `step`, `stopped` and `say` are open to all; each of the others is to
-    be declared. What comes out is a copy: it can be kept, and changing it changes nothing.
-    A view serves one call; later it refuses.
+    `epoch`, `epochs`, `step`, `stopped`, `has_validation` and `say` are open to all; each of
+    the others is to be declared. What comes out is a copy: it can be kept, and changing it
+    changes nothing. A view serves one call; later it refuses.
 
     Examples:
         >>> import rosin as rs
@@ -114,6 +116,11 @@ class RunView:
     def stopped(self) -> str:
         """Why training ends before its last epoch, or empty."""
         return self._now().stopped
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether the run has validation data."""
+        return self._now().has_validation
 
     @property
     def checkpoint(self) -> Path:
@@ -193,6 +200,16 @@ class RunView:
         opt_state = self._reading("hyperparameters", "hyperparameters").present()[1]
         return {p.name: value_of(p, opt_state) for p in hyperparameters(opt_state)}
 
+    def places(self, name: str) -> list[tuple[tuple[str, ...], float]]:
+        """List where a hyperparameter stands, as `adjust` takes it, with its value there.
+
+        Raises:
+            StructureError: `hyperparameters` is not declared.
+        """
+        opt_state = self._reading("places", "hyperparameters").present()[1]
+        found = [p for p in hyperparameters(opt_state) if p.where[-1] == name]
+        return [(place.where[:-1], value_of(place, opt_state)) for place in found]
+
     def save(self, path: str | os.PathLike[str], *, note: str = "") -> None:
         """Save the run, as it is after this event, to a file `Checkpoint` can resume from.
 
@@ -252,8 +269,9 @@ class RunView:
             moment = self._changing(name, name)
             expect_kind((int, float), subject=self._name, **{name: number})
             model, opt_state = moment.present()
-            self._expect_no_schedule(opt_state, name)
-            moment.changed = model, adjust(opt_state, *where, **{name: number})
+            adjusted = adjust(opt_state, *where, **{name: number})
+            self._expect_same_program(opt_state, adjusted, name)
+            moment.changed = model, adjusted
 
     def replace_model(self, model: Any) -> None:
         """Put another model of the same structure in the place of the present one.
@@ -325,8 +343,9 @@ class RunView:
             fix="do it in that event",
         )
 
-    def _expect_no_schedule(self, opt_state: OptimiserState, name: str) -> None:
-        if any(p.scheduled and p.where[-1] == name for p in hyperparameters(opt_state)):
+    def _expect_same_program(self, old: OptimiserState, new: OptimiserState, name: str) -> None:
+        """Refuse a number in place of a schedule, which would be compiled again."""
+        if jax.tree.structure(old) != jax.tree.structure(new):
             refuse(
                 StructureError,
                 subject=f"{self._name} in {self._moment.event}",
