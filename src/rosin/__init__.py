@@ -61,7 +61,7 @@ PUBLIC = {
         "UsageError",
     ),
     "rosin.files.comparing": ("Partial",),
-    "rosin.files.models": ("load", "load_arrays", "load_metadata", "save"),
+    "rosin.files.models": ("load", "load_arrays", "load_metadata", "loadmodel", "save"),
     "rosin.functional.activations": (
         "celu",
         "elu",

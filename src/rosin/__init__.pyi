@@ -63,6 +63,7 @@ from rosin.files.comparing import Partial as Partial
 from rosin.files.models import load as load
 from rosin.files.models import load_arrays as load_arrays
 from rosin.files.models import load_metadata as load_metadata
+from rosin.files.models import loadmodel as loadmodel
 from rosin.files.models import save as save
 from rosin.functional.activations import celu as celu
 from rosin.functional.activations import elu as elu

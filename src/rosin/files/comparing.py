@@ -16,8 +16,8 @@ from rosin.files.items import Item
 
 MAX_LISTED = 20
 _BUILD_ALIKE = (
-    "build like as the model was built that was saved; partial= lists what may be missing or "
-    "left over, rs.load_arrays reads any file"
+    "build like as the model was built that was saved; names= renames, partial= lists what may "
+    "be missing or left over, rs.load_arrays reads any file"
 )
 
 

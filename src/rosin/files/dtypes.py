@@ -43,6 +43,16 @@ def is_possible(source: np.dtype, target: np.dtype) -> bool:
     return source == target or (_kind(source) is not None and _kind(source) == _kind(target))
 
 
+def is_floating(dtype: np.dtype) -> bool:
+    """Tell whether a dtype is one of real floating-point numbers.
+
+    Examples:
+        >>> is_floating(np.dtype(ml_dtypes.bfloat16)), is_floating(np.dtype("int8"))
+        (True, False)
+    """
+    return _kind(dtype) == "float"
+
+
 def converted(array: np.ndarray, target: np.dtype) -> np.ndarray | None:
     """Round to the nearest value of another dtype, ties to even.
 

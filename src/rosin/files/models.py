@@ -6,9 +6,9 @@ stands in its metadata, as `rosin.files.notes` writes and reads it.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -22,14 +22,18 @@ from rosin.files import notes as noted
 from rosin.files.comparing import Partial, is_array, take
 from rosin.files.dtypes import CONVERSIONS, Conversion
 from rosin.files.index import SAVE, SUFFIX
+from rosin.files.items import Item
 from rosin.files.leaves import below, items, named, read_all
 from rosin.files.notes import Notes
+from rosin.files.renaming import Renaming, as_renaming
+from rosin.files.rules import Rule
 from rosin.files.sharded import DEFAULT_SHARD_BYTES, write_shards
 from rosin.files.shards import is_index, open_arrays
 from rosin.files.tensors import write_tensors
 from rosin.limits import Limits
 
 T = TypeVar("T")
+Names: TypeAlias = Renaming | Iterable[Rule] | None
 
 MAX_INT_BITS = 4096  # Python itself reads no more than 4 300 digits back
 _DEFAULT = Limits()
@@ -108,6 +112,7 @@ def load(
     like: T,
     *,
     at: str = "",
+    names: Names = None,
     partial: Partial = _WHOLE,
     convert: Conversion | None = None,
     limits: Limits = _DEFAULT,
@@ -124,6 +129,8 @@ def load(
             arrays may be `jax.ShapeDtypeStruct`. It is not changed.
         at: The place in the file where the tree stands, such as `"model"` in a file that
             holds a model and more; nothing outside of it is read.
+        names: Renaming rules, for a file with other names and layouts than the tree has:
+            a `Renaming`, or a list of `Rename` and `Drop`.
         partial: What may be missing in the file, or left over, as globs; nothing when
             left out. Leaves that are missing stay as they are in `like`.
         convert: Which dtypes may be converted to those of the tree: `"exact"`, where
@@ -138,8 +145,8 @@ def load(
     Raises:
         FileError: The file breaks a rule of the format.
         LimitError: The file exceeds one of `limits`.
-        StructureError: File and tree differ; every difference is listed. Or `like` is a
-            class.
+        StructureError: File and tree differ, or the renaming rules do not fit the file;
+            every difference is listed. Or `like` is a class.
         RangeError: `convert` is not one of its values.
         OSError: The file cannot be opened.
 
@@ -155,7 +162,9 @@ def load(
         halfway. PyTorch's `strict=False` lets anything be missing or left over; here each
         such place is named.
     """
-    return load_with_metadata(path, like, at=at, partial=partial, convert=convert, limits=limits)[0]
+    return load_with_metadata(
+        path, like, at=at, names=names, partial=partial, convert=convert, limits=limits
+    )[0]
 
 
 def load_with_metadata(
@@ -163,37 +172,93 @@ def load_with_metadata(
     like: T,
     *,
     at: str = "",
+    names: Names = None,
     partial: Partial = _WHOLE,
     convert: Conversion | None = None,
     limits: Limits = _DEFAULT,
 ) -> tuple[T, dict[str, str]]:
     """Read a tree as `load` does, and the free-form text from the same opening of the file."""
-    _expect_tree(like)
-    expect_kind(Partial, subject="load", partial=partial)
-    if convert is not None:
-        expect_one_of(CONVERSIONS, subject="load", convert=convert)
+    _expect_arguments("load", like, partial, convert)
     name = Path(path).name
-    wanted = named(like)
     with open_arrays(path, limits) as file:
         notes = noted.decode(path, file.metadata, file.entries, limits)
         stored = items(file, notes)
         if at:
             stored = below(at, stored, name)
-        taken = take(name, wanted, stored, convert=convert, partial=partial)
-        leaves = read_all(wanted, taken, name)
-        return jax.tree.structure(like).unflatten(leaves), _free(file.metadata)
+        return _filled(name, like, stored, names, partial, convert), _free(file.metadata)
 
 
-def _expect_tree(like: Any) -> None:
+def loadmodel(
+    like: T,
+    arrays: Mapping[str, Any],
+    *,
+    names: Names = None,
+    partial: Partial = _WHOLE,
+    convert: Conversion | None = None,
+) -> T:
+    """Put named arrays that are at hand into a new tree, built like the one given.
+
+    This is `load` for arrays that come from elsewhere, such as another library's file.
+
+    Args:
+        like: A tree, such as a freshly built model. It is not changed.
+        arrays: NumPy arrays, numbers and texts by name.
+        names: Renaming rules, as for `load`.
+        partial: What may be missing or left over, as for `load`.
+        convert: Which dtypes may be converted, as for `load`.
+
+    Raises:
+        StructureError: Arrays and tree differ, or the renaming rules do not fit; every
+            difference is listed. Or `like` is a class.
+        RangeError: `convert` is not one of its values.
+
+    Examples:
+        >>> import rosin as rs
+        >>> from rosin.files.renaming import Rename, Transpose
+        >>> arrays = {"fc.weight": np.ones((3, 2), np.float32), "fc.bias": np.ones(3, np.float32)}
+        >>> rules = [Rename("fc.weight", "weight", Transpose("OI->IO")), Rename("fc.bias", "bias")]
+        >>> loadmodel(rs.Dense(2, 3), arrays, names=rules)
+        Dense(2, 3)
+
+    Source:
+        Flux.jl `loadmodel!`, which changes its model and stops halfway at a mismatch.
+    """
+    _expect_arguments("loadmodel", like, partial, convert)
+    stored = {name: Item.of(value) for name, value in arrays.items()}
+    return _filled("arrays", like, stored, names, partial, convert)
+
+
+def _filled(
+    name: str,
+    like: Any,
+    stored: dict[str, Item],
+    names: Names,
+    partial: Partial,
+    convert: Conversion | None,
+) -> Any:
+    """Compare, then read what the tree needs, and build it."""
+    if names is not None:
+        stored = as_renaming(names).apply(stored)
+    wanted = named(like)
+    taken = take(name, wanted, stored, convert=convert, partial=partial)
+    return jax.tree.structure(like).unflatten(read_all(wanted, taken, name))
+
+
+def _expect_arguments(
+    subject: str, like: Any, partial: Partial, convert: Conversion | None
+) -> None:
+    expect_kind(Partial, subject=subject, partial=partial)
+    if convert is not None:
+        expect_one_of(CONVERSIONS, subject=subject, convert=convert)
     if isinstance(like, type):
         refuse(
             StructureError,
-            subject="load",
+            subject=subject,
             expected="like to be a model built like the saved one",
             got=shown(like),
             fix=f"build it: rs.load(path, like={like.__name__}(...))",
         )
-    expect_settled(like, subject="load")
+    expect_settled(like, subject=subject)
 
 
 def load_arrays(

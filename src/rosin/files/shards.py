@@ -16,7 +16,7 @@ from rosin.errors import grouped, shortened, shown
 from rosin.files.header import Entry
 from rosin.files.index import SAVE, SUFFIX, TOTAL, Index, decode_index
 from rosin.files.opened import OpenArrays, OpenFile, open_file
-from rosin.files.source import Source, fill, open_regular
+from rosin.files.source import Source, read_whole
 from rosin.limits import Limits
 
 _GET_ALL = "get the index and all its files again, from one version of the model"
@@ -44,7 +44,7 @@ def open_arrays(path: str | os.PathLike[str], limits: Limits) -> Generator[OpenA
     with contextlib.ExitStack() as stack:
         folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY)
         stack.callback(os.close, folder)
-        index = decode_index(_contents(path, source), source)
+        index = decode_index(read_whole(path, source, "max_index_bytes"), source)
         shards = {name: _opened(stack, name, folder, source) for name in sorted(index.shards)}
         _expect_alike(index, shards, source)
         yield OpenShards(shards, index.metadata)
@@ -64,7 +64,7 @@ def read_index(path: str | os.PathLike[str], limits: Limits) -> Index:
         OSError: It cannot be opened.
     """
     source = Source.of(path, limits)
-    return decode_index(_contents(path, source), source)
+    return decode_index(read_whole(path, source, "max_index_bytes"), source)
 
 
 class OpenShards:
@@ -90,15 +90,6 @@ class OpenShards:
     def view(self, name: str) -> np.ndarray:
         """View one array in the mapped file, read-only."""
         return self._homes[name].view(name)
-
-
-def _contents(path: str | os.PathLike[str], source: Source) -> bytes:
-    file, size = open_regular(path, source)
-    with file:
-        source.expect_within("max_index_bytes", size, unit="bytes", where="")
-        data = bytearray(size)
-        fill(memoryview(data), file, source)
-    return bytes(data)
 
 
 def _opened(stack: contextlib.ExitStack, name: str, folder: int, source: Source) -> OpenFile:

@@ -103,3 +103,19 @@ def fill(view: memoryview, file: io.FileIO, source: Source) -> None:
                 fix=KEEP_STILL,
             )
         done += count
+
+
+def read_whole(path: str | os.PathLike[str], source: Source, limit: str) -> bytes:
+    """Read a file of at most as many bytes as the field `limit` of the bounds allows.
+
+    Raises:
+        FileError: The path names no regular file.
+        LimitError: The file is larger than the bound.
+        OSError: The system cannot open it.
+    """
+    file, size = open_regular(path, source)
+    with file:
+        source.expect_within(limit, size, unit="bytes", where="")
+        data = bytearray(size)
+        fill(memoryview(data), file, source)
+    return bytes(data)
