@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import rosin as rs
+from rosin.files.renaming import Add, Rename, Transpose
 
 PAGE = Path(__file__).with_name("messages.txt")
 KEY = jax.random.key(0)
@@ -51,6 +52,13 @@ def truncated(folder, keep=0.5, like=None, **options):
     rs.save(path, mlp())
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
     return rs.load(path, like=like or mlp(), **options)
+
+
+MISFITS = [
+    Rename("layers[{i}].weight", "layers[{i}].weight", Transpose("OIHW->HWIO")),
+    Rename(["layers[{i}].bias", "layers[{i}].other_bias"], "layers[{i}].bias", Add()),
+    Rename("layers[1].scale", "layers[1].shift"),
+]
 
 
 def incomplete(folder):
@@ -192,12 +200,17 @@ CASES = {
     "a file of another model": lambda: in_folder(
         lambda folder: truncated(folder, 1, rs.Chain(dense(4, 3), dense(3, 2)))
     ),
-    "a file in half precision": lambda: in_folder(
+    "a tree of other dtypes": lambda: in_folder(
         lambda folder: truncated(folder, 1, rs.bf16(mlp()))
     ),
     "a part that the file does not have": lambda: in_folder(
         lambda folder: truncated(folder, 1, at="layer")
     ),
+    "rules that do not fit a file": lambda: in_folder(
+        lambda folder: truncated(folder, 1, names=MISFITS)
+    ),
+    "a rule of two sources without a step": lambda: Rename(["a", "b"], "c"),
+    "axes that a step cannot put in order": lambda: Transpose("OIHW"),
     "a model of several files that lacks one": lambda: in_folder(incomplete),
 }
 

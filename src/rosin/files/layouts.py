@@ -117,20 +117,18 @@ class Reshape(Each):
             )
 
     def _shape(self, shape: Shape) -> Shape | str:
-        known = math.prod(size for size in self.shape if size >= 0)
-        count = math.prod(shape)
-        rest = count // known if known else 0
-        wanted = tuple(rest if size < 0 else size for size in self.shape)
-        if math.prod(wanted) != count:
-            return f"a number of elements that fits Reshape({self.shape})"
-        return wanted
+        wanted = self._filled(shape)
+        fits = math.prod(wanted) == math.prod(shape)
+        return wanted if fits else f"a number of elements that fits Reshape({self.shape})"
 
     def _array(self, array: np.ndarray) -> np.ndarray:
-        return array.reshape(self.shape) if array.size else array.reshape(self._filled(array))
+        return array.reshape(self._filled(array.shape))
 
-    def _filled(self, array: np.ndarray) -> Shape:
-        shape = self._shape(array.shape)
-        return array.shape if isinstance(shape, str) else shape
+    def _filled(self, shape: Shape) -> Shape:
+        """Put what is left in the place of -1."""
+        known = math.prod(size for size in self.shape if size >= 0)
+        rest = math.prod(shape) // known if known else 0
+        return tuple(rest if size < 0 else size for size in self.shape)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -57,9 +57,8 @@ class Split(Step):
     def shapes(self, shapes: Sequence[Shape]) -> list[Shape] | str:
         """Say what comes out, or what does not fit."""
         (shape,) = shapes
-        whole = shape[self.axis] if is_axis(self.axis, shape) else -1
-        sizes = self._sizes(whole)
-        if sum(sizes) != whole:
+        sizes = self._sizes(shape[self.axis]) if is_axis(self.axis, shape) else ()
+        if not sizes or sum(sizes) != shape[self.axis]:
             wanted = self.parts if isinstance(self.parts, tuple) else f"{self.parts} equal parts"
             return f"an axis {self.axis} of {wanted} for Split"
         return [_with(shape, self.axis, size) for size in sizes]

@@ -42,7 +42,7 @@ __all__ = [
 
 MAX_LISTED = 20
 _MAX_NAMES = Limits().max_tensors
-_FIX = "change the rules, or leave names to Drop that no array is made of"
+_FIX = "mend the rules; Drop(pattern) leaves arrays out"
 
 
 def as_renaming(names: "Renaming | Iterable[Rule]") -> "Renaming":
@@ -100,7 +100,9 @@ class Renaming:
         origins: dict[str, str] = {}
         for target, origin, item in self._made(items, faults):
             if target in renamed:
-                faults.append(f"{shortened(target)} is made of {origins[target]} and of {origin}")
+                faults.append(
+                    f"{shortened(target)} is filled twice, by {origins[target]} and {origin}"
+                )
             if len(renamed) >= _MAX_NAMES:
                 faults.append(f"more than {_MAX_NAMES} arrays are made")
                 break

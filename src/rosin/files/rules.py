@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn, TypeAlias
 
 from rosin.core.validation import expect_kind, refuse
-from rosin.errors import StructureError, shown
+from rosin.errors import StructureError, shortened, shown
 from rosin.files.patterns import Pattern
 from rosin.files.steps import Step
 
@@ -64,7 +64,7 @@ class Rename:
             if back is None:
                 refuse(
                     StructureError,
-                    subject=self,
+                    subject=shortened(repr(self)),
                     expected="steps that can be undone",
                     got=repr(step),
                     fix="write the rule for the way back by hand",
@@ -157,4 +157,4 @@ def _many(count: int | None) -> str:
 
 
 def _refuse(rule: Rename, expected: str, got: str, fix: str) -> NoReturn:
-    refuse(StructureError, subject=rule, expected=expected, got=got, fix=fix)
+    refuse(StructureError, subject=shortened(repr(rule)), expected=expected, got=got, fix=fix)
