@@ -139,7 +139,7 @@ def test_bounds_hold(path):
     write_rules(path, RULES)
     for limits in (
         rs.Limits(max_index_bytes=20),
-        rs.Limits(max_values=3),
+        rs.Limits(max_tensors=3),
         rs.Limits(max_nesting=2),
     ):
         with pytest.raises(LimitError):

@@ -70,7 +70,7 @@ def read_rules(path: str | os.PathLike[str], *, limits: Limits = _DEFAULT) -> Re
     """
     source = Source.of(path, limits)
     data = read_whole(path, source, "max_index_bytes")
-    source.expect_within("max_values", count_values(data), unit="values", where="")
+    source.expect_within("max_tensors", count_values(data), unit="values", where="")
     expect_shallow(brackets(data), source, "rules")
     content = parse_object(data, source, what="rules")
     version = content.get(_HEAD)
