@@ -142,6 +142,12 @@ def test_multiply_adds_are_found_inside_of_transforms(build, costs):
     assert table["layers[0]"].multiply_adds == table[""].multiply_adds == max(costs.values())
 
 
+def test_a_layer_inside_of_a_scan_is_shown_as_one_of_its_blocks():
+    table = rows(Seq(scan_layers([scan_layers([Affine(4, 4)] * 3)] * 2)), (5, 4))
+    assert table["layers[0].blocks.blocks"].layer == rows(Seq(Affine(4, 4)))["layers[0]"].layer
+    assert table["layers[0].blocks.blocks"].parameters == 2 * 3 * 20
+
+
 def test_multiply_adds_inside_jit_belong_to_the_layer_that_calls_it():
     product = jax.jit(jnp.matmul)
 

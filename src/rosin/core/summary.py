@@ -20,6 +20,7 @@ from rosin.core.module import Module
 from rosin.core.paths import path_string
 from rosin.core.recording import handing_out
 from rosin.core.slots import Slot, is_float, is_trainable, slots
+from rosin.core.transforms import ScanLayers, one_of
 from rosin.core.validation import expect_callable, is_whole, refuse
 from rosin.errors import DtypeError, StructureError, shortened, shown
 
@@ -101,8 +102,9 @@ def summary(model: Any, *inputs: Any, dtype: Any = jnp.float32) -> Summary:
         program = jax.make_jaxpr(called)(*arguments)
         seen[""] = _output_text(jax.tree.leaves(program.out_avals))
         costs = _costs(program.jaxpr, list(named))
-    whole = _row("", model, seen, costs)
-    return Summary((*(_row(path, m, seen, costs) for path, m in named.items()), whole))
+    texts = _texts(named)
+    rows = [_row(path, texts[path], m, seen, costs) for path, m in named.items()]
+    return Summary((*rows, _row("", type(model).__name__, model, seen, costs)))
 
 
 def outputsize(model: Any, *inputs: Any, dtype: Any = jnp.float32) -> Any:
@@ -183,7 +185,19 @@ def _output_text(leaves: list[Any]) -> str:
     return ", ".join(map(shown, leaves))
 
 
-def _row(path: str, module: Any, seen: dict[str, str], costs: dict[str, int]) -> Row:
+def _texts(named: dict[str, Any]) -> dict[str, str]:
+    """Write out each layer; one inside `scan_layers` stands for all of its blocks."""
+    stacked = [path for path, module in named.items() if isinstance(module, ScanLayers)]
+
+    def text(path: str, module: Any) -> str:
+        for _ in (around for around in stacked if _within(path, around)):
+            module = one_of(module)
+        return shortened(repr(module), 48)
+
+    return {path: text(path, module) for path, module in named.items()}
+
+
+def _row(path: str, layer: str, module: Any, seen: dict[str, str], costs: dict[str, int]) -> Row:
     leaves, structure = jax.tree.flatten(module)
     pairs = zip(slots(structure), leaves, strict=True)
     arrays = [(slot, leaf) for slot, leaf in pairs if _is_array(leaf)]
@@ -193,7 +207,7 @@ def _row(path: str, module: Any, seen: dict[str, str], costs: dict[str, int]) ->
     inside = [n for p, n in costs.items() if p == path or not path or _within(p, path)]
     return Row(
         path=path,
-        layer=shortened(repr(module), 48) if path else type(module).__name__,
+        layer=layer,
         output=seen.get(path, ""),
         parameters=counts[True],
         state=counts[False],

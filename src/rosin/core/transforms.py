@@ -131,10 +131,13 @@ class ScanLayers(Module):
 
     def __rich_repr__(self) -> Iterator[Any]:
         """Show one block and their number."""
-        yield jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.blocks
-        )
+        yield one_of(self.blocks)
         yield "length", self.length
+
+
+def one_of(blocks: Any) -> Any:
+    """Return what is stacked as one block, without its values."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), blocks)
 
 
 def scan_layers(layers: Sequence[Module]) -> ScanLayers:
