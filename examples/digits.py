@@ -69,11 +69,6 @@ def loss(model: rs.Chain, x: rs.Array, y: rs.Array) -> rs.Array:
     return rs.logitcrossentropy(model(x), y, label_smoothing=0.1)
 
 
-def accuracy(model: rs.Chain, x: rs.Array, y: rs.Array) -> rs.Array:
-    """Tell for each image whether the highest score is the label's."""
-    return model(x).argmax(axis=-1) == y
-
-
 rs.seed(SEED)
 model = build()
 print(rs.summary(model, (1, 8, 8, 1)), end="\n\n")
@@ -88,7 +83,7 @@ print(rs.summary(model, (1, 8, 8, 1)), end="\n\n")
 loader = rs.DataLoader(training, batch_size=64, shuffle=True, seed=SEED)
 watch = {
     "validation": rs.DataLoader(test, batch_size=len(test[1])),
-    "metrics": {"accuracy": accuracy},
+    "metrics": {"accuracy": rs.Accuracy()},
 }
 start = time.perf_counter()
 first = rs.train(loss, model, loader, rs.setup(rs.AdamW(2e-3), model), epochs=EPOCHS, **watch)
@@ -126,9 +121,11 @@ with tempfile.TemporaryDirectory() as folder:
 # ## Picture
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+figure = plt.figure(figsize=(12, 5), layout="constrained")
+left, right = figure.subfigures(1, 2)
 history.plot(left)
-left.set_title("Training")
+left.suptitle("Training")
+right = right.subplots()
 
 predicted = scores.argmax(axis=-1)
 confusion = np.zeros((10, 10), int)

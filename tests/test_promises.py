@@ -321,6 +321,5 @@ def test_a_picture_of_the_history_is_drawn(tmp_path):
         metrics={"error": loss},
         progress=False,
     )
-    axes = result.history.plot()
-    axes.figure.savefig(tmp_path / "history.png")
+    result.history.plot().savefig(tmp_path / "history.png")
     assert (tmp_path / "history.png").stat().st_size > 5000

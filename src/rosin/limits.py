@@ -31,6 +31,7 @@ class Limits:
         max_expansion_ratio: The same, for each byte of the file; the first 16 MiB are free.
         max_shards: Files that one index names.
         max_index_bytes: The JSON index of a model of several files, or of renaming rules.
+        max_table_bytes: A table of numbers as text, such as the history of a training.
 
     Examples:
         >>> Limits().max_axes
@@ -52,6 +53,7 @@ class Limits:
     max_expansion_ratio: int = 200
     max_shards: int = 1_000
     max_index_bytes: int = 100_000_000
+    max_table_bytes: int = 2**24
 
     def __post_init__(self) -> None:
         """Refuse a bound that is not a whole number of at least 1."""

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What happened in training: a table with a row for each epoch, and its picture."""
 
-import csv
 import importlib
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from rosin.core.validation import refuse
+from rosin.core.validation import expect_state, refuse
 from rosin.errors import StateError, StructureError, shortened, shown
+from rosin.files.tables import read_csv, read_json_lines, write_csv, write_json_lines
+from rosin.limits import Limits
+from rosin.training.picture import draw
+from rosin.training.printing import table, table_text
 
 
 class History:
@@ -19,13 +22,21 @@ class History:
     The columns are `epoch` (from 1), `step` (steps so far), `loss` (mean over the
     examples of the epoch), `skipped` (batches left out by the guard), `seconds`,
     `examples_per_second`, and with validation data `validation_loss` and one
-    `validation_...` for each metric.
+    `validation_...` for each metric; of a metric that is an array, one for each entry,
+    such as `validation_recall[0]`.
+
+    Args:
+        rows: A dict of numbers for each epoch; they are copied.
 
     Examples:
-        >>> history = History()
-        >>> history.append({"epoch": 1, "loss": 0.5})
+        >>> history = History([{"epoch": 1, "loss": 0.5}])
+        >>> history.append({"epoch": 2, "loss": 0.25})
         >>> history["loss"], len(history)
-        (array([0.5]), 1)
+        (array([0.5 , 0.25]), 2)
+        >>> print(history)
+          epoch    loss
+              1     0.5
+              2    0.25
     """
 
     def __init__(self, rows: list[dict[str, float]] | None = None) -> None:
@@ -73,59 +84,109 @@ class History:
             )
         return np.array([row.get(column, np.nan) for row in self.rows], np.float64)
 
-    def save_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the table as CSV, with a header line."""
-        with open(path, "w", newline="", encoding="utf-8") as file:  # noqa: PTH123  any path-like
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
+    # --- elsewhere ------------------------------------------------------------------
 
-    def plot(self, axes: Any = None) -> Any:
-        """Draw losses, and metrics on a second axis, over the epochs.
+    def to_numpy(self) -> np.ndarray[Any, Any]:
+        """Return a structured array: a row for each epoch, a field of float64 for each column."""
+        table = np.empty(len(self), [(name, np.float64) for name in self.columns])
+        for name in self.columns:
+            table[name] = self[name]
+        return table
 
-        Args:
-            axes: Matplotlib axes to draw on; new ones when left out.
-
-        Returns:
-            The axes.
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame`.
 
         Raises:
-            StateError: matplotlib is not installed.
+            StateError: pandas is not installed.
         """
         try:
-            pyplot = importlib.import_module("matplotlib.pyplot")
+            pandas = importlib.import_module("pandas")
         except ImportError:
             refuse(
                 StateError,
-                subject="history.plot",
-                expected="matplotlib to be installed",
+                subject="history.to_pandas",
+                expected="pandas to be installed",
                 got="no module of that name",
-                fix="pip install 'rosin[plots]'",
+                fix="pip install pandas, or use to_numpy()",
             )
-        axes = pyplot.subplots()[1] if axes is None else axes
-        losses = [c for c in self.columns if c in ("loss", "validation_loss")]
-        others = [c for c in self.columns if c.startswith("validation_") and c not in losses]
-        positive = all((self[column] > 0).all() for column in losses)
-        for column in losses:
-            axes.plot(self["epoch"], self[column], label=_words(column))
-        axes.set(xlabel="epoch", ylabel="loss", yscale="log" if positive else "linear")
-        lines, names = axes.get_legend_handles_labels()
-        if others:
-            right = axes.twinx()
-            for index, column in enumerate(others):
-                style = f"C{index + len(losses)}--"
-                right.plot(self["epoch"], self[column], style, label=_words(column))
-            right.set_ylabel(", ".join(_words(c.removeprefix("validation_")) for c in others))
-            lines += right.get_legend_handles_labels()[0]
-            names += right.get_legend_handles_labels()[1]
-        axes.legend(lines, names, loc="right")
-        return axes
+        return pandas.DataFrame({name: self[name] for name in self.columns})
+
+    def save_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the table as CSV, with a header line; a missing value is an empty cell."""
+        write_csv(path, self.rows, self.columns)
+
+    def save_json_lines(self, path: str | os.PathLike[str]) -> None:
+        """Write each row as a JSON object on a line of its own; NaN is null there."""
+        write_json_lines(path, self.rows)
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str], *, limits: Limits | None = None) -> Self:
+        """Read a table that `save_csv` wrote, or any CSV of numbers under a header line.
+
+        Args:
+            path: The file.
+            limits: Bounds on what is accepted; `Limits()` when left out.
+
+        Raises:
+            FileError: It is no such table.
+            LimitError: It is larger than a bound.
+            OSError: The system cannot open it.
+        """
+        return cls(read_csv(path, Limits() if limits is None else limits))
+
+    @classmethod
+    def from_json_lines(cls, path: str | os.PathLike[str], *, limits: Limits | None = None) -> Self:
+        """Read a table that `save_json_lines` wrote, or any JSON lines of numbers.
+
+        Args:
+            path: The file.
+            limits: Bounds on what is accepted; `Limits()` when left out.
+
+        Raises:
+            FileError: It is no such table.
+            LimitError: It is larger than a bound.
+            OSError: The system cannot open it.
+        """
+        return cls(read_json_lines(path, Limits() if limits is None else limits))
+
+    # --- for eyes -------------------------------------------------------------------
+
+    def plot(self, figure: Any = None) -> Any:
+        """Draw the losses over the epochs, and the metrics on axes of their own below.
+
+        Losses that span more than a factor of ten have a logarithmic scale, and epochs in
+        which the guard skipped batches are marked. Metrics from 0 to 1 share one pair of axes,
+        and so do the classes of one metric; tables of classes are left out.
+
+        Args:
+            figure: A figure or subfigure of matplotlib to draw on; a new one when left out.
+
+        Returns:
+            The figure.
+
+        Raises:
+            StateError: matplotlib is not installed, or the history is empty.
+        """
+        expect_state(
+            self.rows,
+            subject="history.plot",
+            expected="at least one epoch",
+            got="an empty history",
+            fix="train first",
+        )
+        columns = {name: self[name] for name in self.columns}
+        return draw({"epoch": np.arange(1.0, len(self) + 1)} | columns, figure)
+
+    def __str__(self) -> str:
+        """Print the table, as wide as the terminal."""
+        return table_text(self.rows, self.columns) if self.rows else repr(self)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        """Print the table where rich prints."""
+        del console
+        yield table(self.rows, self.columns, options.max_width) if self.rows else repr(self)
 
     def __repr__(self) -> str:
         """Show the last row."""
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.rows[-1].items()) if self.rows else ""
         return shortened(f"History({len(self)} epochs{'; ' * bool(last)}{last})", 160)
-
-
-def _words(column: str) -> str:
-    return column.replace("_", " ")

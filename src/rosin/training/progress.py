@@ -155,6 +155,8 @@ def described(row: dict[str, float]) -> str:
     """Spell the quantities of a row that a reader follows."""
     texts: list[str] = []
     for name, value in row.items():
+        if "[" in name:
+            continue  # of an array there is no end
         if name == "loss" or name.startswith("validation_"):
             texts.append(f"{name.replace('_', ' ')} {value:.4f}")
         elif name == "skipped" and value:
