@@ -244,6 +244,11 @@ CASES = {
     "a number of a megabyte": wrong(
         b"\x8b" + struct.pack("<I", 2**20), bytes(2**20), rule="pickle-malformed", verdict=UNKNOWN
     ),
+    "a number with a leading nought": wrong(b"I012\n", rule="pickle-malformed", verdict=UNKNOWN),
+    "a float that overflows": wrong(b"F1e999\n", rule="pickle-malformed", verdict=UNKNOWN),
+    "a memo of four gigabytes": wrong(b"Nr\xff\xff\xff\xff", rule="limit", verdict=UNKNOWN),
+    "a set of lists": wrong(b"\x8f(]\x90"),
+    "a set made of lists": wrong(call_of("builtins.set", b"]]a"), rule="pickle-call"),
     "a float that is none": wrong(b"F0x1p3\n", rule="pickle-malformed", verdict=UNKNOWN),
     "a memo index that is negative": wrong(b"g-1\n", rule="pickle-malformed", verdict=UNKNOWN),
     "a line without an end": Case(b"\x80\x02cos", "pickle-malformed", UNKNOWN),

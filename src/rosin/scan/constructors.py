@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeGuard
 
 from rosin.scan.machine import Constructor
-from rosin.scan.values import Blob, Dict, List, Misfit, Set, named
+from rosin.scan.values import Blob, Dict, List, Misfit, Set, named, plain_key
 
 
 def outline(arguments: tuple[object, ...]) -> str:
@@ -49,9 +49,10 @@ def _set(*, mutable: bool) -> Callable[[tuple[object, ...]], object]:
     def make(arguments: tuple[object, ...]) -> object:
         if not arguments:
             return Set(mutable=mutable)
-        if len(arguments) != 1 or not isinstance(arguments[0], List):
-            raise Misfit("one list", outline(arguments))
-        return Set(list(arguments[0].items), mutable=mutable)
+        items = arguments[0].items if isinstance(arguments[0], List) else [[]]
+        if len(arguments) != 1 or not all(map(plain_key, items)):
+            raise Misfit("one list of plain values", outline(arguments))
+        return Set(list(dict.fromkeys(items)), mutable=mutable)
 
     return make
 

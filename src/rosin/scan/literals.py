@@ -5,6 +5,8 @@ Each reads its argument strictly: where CPython's reader leaves a spelling open 
 underscores, hexadecimal), only what its writer produces is accepted.
 """
 
+import codecs
+import math
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -15,7 +17,7 @@ from rosin.scan.values import Blob, Dict, List, Set
 
 _SHORT_BYTES: Final = 255
 _MAX_LONG_BYTES: Final = 1024  # 8 192 bits; a writer of data has no larger number
-_DECIMAL: Final = re.compile(rb"-?[0-9]{1,2466}")  # as many digits as 8 192 bits have
+_DECIMAL: Final = re.compile(rb"-?(0|[1-9][0-9]{0,2465})")  # as many digits as 8 192 bits have
 _FLOAT: Final = re.compile(rb"-?([0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?|inf|nan)")
 _ESCAPE: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|[\\'\"nrt]|$)|\\", re.DOTALL)
 _ESCAPED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\", b"'": b"'", b'"': b'"'}
@@ -25,9 +27,9 @@ def _malformed(cursor: Cursor, expected: str, got: str) -> object:
     cursor.region.refuse("pickle-malformed", cursor.position, expected=expected, got=got)
 
 
-def _text(cursor: Cursor, data: bytes, encoding: str = "utf-8") -> object:
+def _text(cursor: Cursor, data: bytes) -> object:
     try:
-        return data.decode(encoding, "strict" if encoding != "utf-8" else "surrogatepass")
+        return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
         return _malformed(cursor, "text in UTF-8", error.reason)
 
@@ -90,7 +92,12 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 
 def _unicode_line(cursor: Cursor) -> object:
-    return _text(cursor, cursor.line(), "raw-unicode-escape")
+    line = cursor.line()
+    _expect_text(cursor, len(line))
+    try:
+        return codecs.raw_unicode_escape_decode(line)[0]
+    except UnicodeDecodeError as error:
+        return _malformed(cursor, "a line of escaped text", error.reason)
 
 
 def _integer_line(cursor: Cursor) -> object:
@@ -114,7 +121,10 @@ def _float_line(cursor: Cursor) -> object:
     line = cursor.line()
     if not _FLOAT.fullmatch(line):
         return _malformed(cursor, "a decimal number", "a line that is none")
-    return float(line)
+    value = float(line)
+    if math.isinf(value) and not line.endswith(b"inf"):
+        return _malformed(cursor, "a number that a float holds", "one that overflows")
+    return value
 
 
 def _sized_long(width: int) -> Callable[[Cursor], object]:

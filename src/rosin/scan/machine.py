@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 from rosin.errors import grouped, shortened
 from rosin.scan.cursor import Cursor
 from rosin.scan.names import known_to_run_code
-from rosin.scan.values import Blob, Buildable, Dict, Misfit, Name, Opaque, Unread, named
+from rosin.scan.values import Blob, Buildable, Dict, Misfit, Name, Opaque, Unread, named, plain_key
 
 HIGHEST_PROTOCOL: Final = 5
 
@@ -165,6 +165,13 @@ class Machine:
 
     def _listed(self, value: object) -> bool:
         return not isinstance(value, Name) or (value.module, value.name) in self.profile.names
+
+    def members(self, items: list[object]) -> list[object]:
+        """Return the members of a set: plain, as keys are, each once."""
+        for item in items:
+            if not plain_key(item):
+                self.wrong_operand("a set that holds", item)
+        return list(dict.fromkeys(item for item in items if plain_key(item)))
 
     # --- names and calls -------------------------------------------------------------
 

@@ -7,10 +7,9 @@ from typing import Final
 from rosin.errors import grouped, shortened
 from rosin.scan.literals import LITERALS
 from rosin.scan.machine import Machine
-from rosin.scan.values import Blob, Dict, List, Opaque, Set, named
+from rosin.scan.values import Blob, Dict, List, Opaque, Set, named, plain_key
 
 _STOP: Final = ord(".")
-_PLAIN_KEYS: Final = (str, int, float, bytes, type(None))
 
 
 def run(machine: Machine) -> object:
@@ -80,18 +79,6 @@ def _set_items(machine: Machine, items: list[object], target: object) -> None:
             target.items[key] = value
 
 
-def plain_key(key: object) -> bool:
-    """Say whether a key is plain data, or a flat tuple of it, so that comparing it is cheap.
-
-    Examples:
-        >>> plain_key(("a", 1)), plain_key((("a",),))
-        (True, False)
-    """
-    if isinstance(key, tuple):
-        return all(isinstance(part, _PLAIN_KEYS) for part in key)
-    return isinstance(key, _PLAIN_KEYS)
-
-
 def _append_one(machine: Machine) -> None:
     value = machine.pop()
     _append(machine, [value])
@@ -117,9 +104,13 @@ def _add_items(machine: Machine) -> None:
     items = machine.pop_mark()
     target = machine.top()
     if isinstance(target, Set) and target.mutable:
-        target.items += items
+        target.items += machine.members(items)
     else:
         machine.wrong_operand("an addition to", target)
+
+
+def _frozen_set(machine: Machine) -> None:
+    machine.push(Set(machine.members(machine.pop_mark()), mutable=False))
 
 
 def _tuple_of(size: int) -> Callable[[Machine], None]:
@@ -159,6 +150,8 @@ def _get(machine: Machine, index: int) -> None:
 
 
 def _put(machine: Machine, index: int) -> None:
+    # CPython's memo is an array as long as the highest index.
+    machine.region.expect_within("max_pickle_steps", index, unit="memo entries", byte=machine.op)
     machine.memo[index] = machine.top()
 
 
@@ -254,7 +247,7 @@ HANDLERS: Final[Mapping[int, Callable[[Machine], None]]] = {
         "\x86": _tuple_of(2),
         "\x87": _tuple_of(3),
         "\x90": _add_items,
-        "\x91": lambda machine: machine.push(Set(machine.pop_mark(), mutable=False)),
+        "\x91": _frozen_set,
         # memo
         "p": lambda machine: _put(machine, _index_line(machine)),
         "q": lambda machine: _put(machine, machine.cursor.unsigned(1)),

@@ -97,15 +97,16 @@ class Parsed:
     Args:
         format: The exact format, such as `"pytorch-zip"`.
         tree: The contents as plain values: `dict`, `list`, `tuple`, `str`, `int`, `float`,
-            `complex`, `bool`, `bytes`, `Blob`, `None` and `Tensor`; `None` for what holds
-            no arrays.
+            `complex`, `bool`, `bytes`, `Blob`, `None` and `Tensor`.
         arrays: The arrays under the names that a reader gives them, checked.
+        readable: Whether a reader returns the tree: not for text, nor for containers.
         inside: For a container, its members, made one at a time as they are asked for.
     """
 
     format: str
     tree: object = None
     arrays: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    readable: bool = False
     inside: Iterable[Region] = ()
 
 

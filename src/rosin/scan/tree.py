@@ -96,7 +96,7 @@ def parsed_tree(
             of one name.
     """
     tree, _ = _Planting(region, storages or {}, big=big_endian).plant(value)
-    return Parsed(exact, tree, _named(tree, region))
+    return Parsed(exact, tree, _named(tree, region), readable=True)
 
 
 def _named(tree: object, region: Region) -> dict[str, Tensor]:

@@ -9,6 +9,8 @@ import dataclasses
 
 from rosin.scan.region import Region
 
+_PLAIN_KEYS = (str, int, float, bytes, type(None))
+
 
 class Misfit(Exception):  # noqa: N818  it is a verdict, not a fault of the program
     """A call, or an operation on a value, that fits no pattern of plain data."""
@@ -114,3 +116,15 @@ def named(value: object) -> str:
         Opaque: "an object",
     }
     return words.get(type(value), f"a {type(value).__name__.lower()}")
+
+
+def plain_key(key: object) -> bool:
+    """Say whether a key is plain data, or a flat tuple of it, so that comparing it is cheap.
+
+    Examples:
+        >>> plain_key(("a", 1)), plain_key((("a",),))
+        (True, False)
+    """
+    if isinstance(key, tuple):
+        return all(isinstance(part, _PLAIN_KEYS) for part in key)
+    return isinstance(key, _PLAIN_KEYS)

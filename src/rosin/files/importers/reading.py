@@ -111,21 +111,20 @@ def _read(
     found: list[Parsed] = []
     try:
         with opened(path, limits) as region:
-            name = shortened(repr(region.name))
             findings = examine(region, found.append).findings
             if any(finding.level > Level.NOTE for finding in findings):
-                _refuse(name, findings)
-            models = [parsed for parsed in found if parsed.tree is not None]
+                _refuse(region.name, findings)
+            models = [parsed for parsed in found if parsed.readable]
             if len(models) != 1:
                 raise FileError(
-                    subject=name,
+                    subject=shortened(repr(region.name)),
                     expected="one file that holds arrays",
                     got=f"{found[0].format} with {len(models) or 'none'} of them",
                     fix="unpack the archive and read the file you want",
                 )
             return build(models[0], Buffers())
     except Refused as refused:
-        _refuse(shortened(repr(os.fspath(path))), [refused.finding])
+        _refuse(refused.finding.file, [refused.finding])
 
 
 def _refuse(name: str, findings: Sequence[Finding]) -> NoReturn:
@@ -136,15 +135,15 @@ def _refuse(name: str, findings: Sequence[Finding]) -> NoReturn:
     kind = FileError if worst.level == Level.UNKNOWN else UnsafeFileError
     others = [finding for finding in failing if finding is not worst][:_MAX_DETAILS]
     raise (LimitError if worst.limit else kind)(
-        subject=name,
-        where=_place(worst),
+        subject=shortened(repr(name)),
+        where=_place(worst, name),
         expected=worst.expected,
         got=worst.got,
         fix=worst.way_out,
-        details=tuple(f"also {finding.got}, {_place(finding)}" for finding in others),
+        details=tuple(f"also {finding.got}, {_place(finding, name)}" for finding in others),
     )
 
 
-def _place(finding: Finding) -> str:
-    member = finding.file.partition("!")[2]
+def _place(finding: Finding, name: str) -> str:
+    member = finding.file.removeprefix(name).removeprefix("!")
     return ", ".join(part for part in (shortened(member), finding.inside) if part)
