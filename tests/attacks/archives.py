@@ -4,8 +4,10 @@
 import bz2
 import functools
 import gzip
+import io
 import lzma
 import struct
+import tarfile
 import zlib
 
 from rosin.scan import Level
@@ -83,6 +85,25 @@ def packed(data, name, form):
 def alone(data):
     """Write the format before xz."""
     return lzma.compress(data, lzma.FORMAT_ALONE)
+
+
+def tarred(member, data, form=tarfile.GNU_FORMAT, **fields):
+    """Write a tar archive of one member."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as writer:
+        info = tarfile.TarInfo(member)
+        info.size = len(data)
+        for key, value in fields.items():
+            setattr(info, key, value)
+        writer.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def tar(
+    member, data=b"text", form=tarfile.GNU_FORMAT, *, rule="tar-layout", verdict=UNKNOWN, **fields
+):
+    """Make a tar archive that breaks a rule."""
+    return Case(lambda: tarred(member, data, form, **fields), rule, verdict, file="a.tar")
 
 
 FORMS = {"gzip": gzip.compress, "zlib": zlib.compress, "bzip2": bz2.compress}
@@ -201,6 +222,48 @@ CASES = {
         UNKNOWN,
         file="a.zip",
         limits={"max_unpacked_bytes": 20},
+    ),
+    # tar
+    "a pickle in a tar archive": tar("a/model.pkl", EVIL, rule="pickle-code", verdict=DANGEROUS),
+    "a pickle in a tar archive of a long name": tar(
+        "a" * 200 + ".pkl", EVIL, rule="pickle-code", verdict=DANGEROUS
+    ),
+    "a pickle in a pax archive of a long name": tar(
+        "a" * 200 + ".pkl", EVIL, tarfile.PAX_FORMAT, rule="pickle-code", verdict=DANGEROUS
+    ),
+    "a pickle in a compressed tar archive": Case(
+        lambda: gzip.compress(tarred("model.pkl", EVIL)), "pickle-code", DANGEROUS, 2, "a.tgz"
+    ),
+    "text in a tar archive": Case(
+        lambda: tarred("a.md", b"text"), None, SAFE, file="a.tar", reads=False
+    ),
+    "a path upwards in tar": tar("../a.md", rule="archive-name", verdict=DANGEROUS),
+    "an absolute path in tar": tar("/a.md", rule="archive-name", verdict=DANGEROUS),
+    "a link in tar": tar("a", b"", type=tarfile.SYMTYPE, rule="archive-name", verdict=DANGEROUS),
+    "a hard link in tar": tar(
+        "a", b"", type=tarfile.LNKTYPE, rule="archive-name", verdict=DANGEROUS
+    ),
+    "a device in tar": tar("a", b"", type=tarfile.CHRTYPE, rule="archive-name", verdict=DANGEROUS),
+    "a pax record that is not known": tar(
+        "a.md", form=tarfile.PAX_FORMAT, pax_headers={"GNU.sparse.name": "b"}
+    ),
+    "a pax size that is no number": tar(
+        "a.md", form=tarfile.PAX_FORMAT, pax_headers={"size": "-1"}
+    ),
+    "bytes after a tar archive": Case(
+        lambda: tarred("a.md", b"text") + b"evil", "trailing-bytes", UNKNOWN, file="a.tar"
+    ),
+    "bytes in the padding of tar": Case(
+        lambda: tarred("a.md", b"text").replace(b"text\0", b"texte"),
+        "trailing-bytes",
+        UNKNOWN,
+        file="a.tar",
+    ),
+    "a tar archive that is cut short": Case(
+        lambda: tarred("a.md", b"text")[:600], "cut-short", UNKNOWN, file="a.tar"
+    ),
+    "a second tar header that is damaged": Case(
+        lambda: tarred("a.md", b"text")[:1024] + b"x" * 512, "tar-layout", UNKNOWN, file="a.tar"
     ),
     # single files
     **{f"a call in {name}": packed(EVIL, name, form) for name, form in FORMS.items()},

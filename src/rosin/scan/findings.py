@@ -188,6 +188,11 @@ ARCHIVES: Final[Mapping[str, Rule]] = {
     "zip-feature": Rule(
         Level.UNKNOWN, "members that are stored or deflated, in one plain archive", UNREAD
     ),
+    "tar-layout": Rule(
+        Level.UNKNOWN,
+        "headers of plain files and folders, and zeros at the end",
+        "Programs that understand other headers read other files",
+    ),
     "archive-name": Rule(
         Level.DANGEROUS,
         "names of files beneath the folder of the archive",

@@ -7,9 +7,10 @@ from rosin.scan.archives import ARCHIVES
 from rosin.scan.parsed import HEAD_BYTES, Format, Parsed
 from rosin.scan.pickles import PICKLE
 from rosin.scan.region import Region
+from rosin.scan.tars import TAR
 from rosin.scan.text import TEXT
 
-FORMATS: Final[tuple[Format, ...]] = (PICKLE, *ARCHIVES, TEXT)
+FORMATS: Final[tuple[Format, ...]] = (PICKLE, *ARCHIVES, TAR, TEXT)
 """In the order in which they are asked."""
 
 
