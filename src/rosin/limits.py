@@ -24,6 +24,7 @@ class Limits:
         max_metadata_bytes: All free-form metadata of one file, as UTF-8.
         max_nesting: Nested lists and objects inside JSON or a pickle; folders in folders.
         max_pickle_steps: Opcodes of one pickle: up to three for each number or text in it.
+        max_pickle_containers: Lists, dicts, tuples and sets in what a pickle holds in the end.
         max_text_bytes: All texts of one pickle.
         max_members: Files in one archive, those in archives inside it included.
         max_archive_depth: Containers around a file.
@@ -45,7 +46,8 @@ class Limits:
     max_axes: int = 32
     max_metadata_bytes: int = 100_000_000
     max_nesting: int = 64
-    max_pickle_steps: int = 1_500_000
+    max_pickle_steps: int = 1_000_000
+    max_pickle_containers: int = 200_000
     max_text_bytes: int = 2**25
     max_members: int = 100_000
     max_archive_depth: int = 3

@@ -234,12 +234,18 @@ class Machine:
             if self.profile.after_build is not None:
                 begin = self.cursor.position
                 built = self.profile.after_build(built, self.cursor)
-                if self.cursor.position != begin and self.frame_end not in {None, begin}:
-                    self.region.report("pickle-frame", self.op, got="raw bytes inside a frame")
+                if self.cursor.position != begin:
+                    self._end_frame(begin)
         except Misfit as misfit:
             self._report_misfit(f"{named(target)} with ", misfit)
             built = Opaque()
         self.stack.append(built)
+
+    def _end_frame(self, at: int) -> None:
+        """Hold a frame to end where raw bytes begin."""
+        if self.frame_end not in {None, at}:
+            self.region.report("pickle-frame", self.op, got="raw bytes inside a frame")
+        self.frame_end = None
 
     def instance(self, callee: object, arguments: list[object]) -> None:
         """Report an INST or OBJ: Python 3 has not written them for any data."""

@@ -44,6 +44,8 @@ class _Planting:
         if id(value) in self.open:
             self.region.refuse("pickle-cycle", got="a container that holds itself")
         self.region.expect_within("max_nesting", depth, unit="nested levels")
+        count = len(self.made) + len(self.open)
+        self.region.expect_within("max_pickle_containers", count, unit="containers")
         self.open.add(id(value))
         made = self._container(value, depth + 1)
         self.region.expect_within("max_pickle_steps", made[1], unit="values")

@@ -42,7 +42,7 @@ def _converted(view: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if view.dtype == dtype:
         return view
     if dtype == np.bool_:
-        return view != 0  # a byte that is neither 0 nor 1 is true, as in C
+        return np.asarray(view != 0)  # a byte that is neither 0 nor 1 is true, as in C
     if dtype.isbuiltin == 1:
         return view.astype(dtype)
     return view.astype(view.dtype.newbyteorder("=")).view(dtype)
