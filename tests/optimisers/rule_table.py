@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every rule, and its formula written again in NumPy.
 
-A formula is called as `formula(theta, gradient_of, steps)`: it takes the start and a
-function of parameters and step, and returns the parameters after some steps, in float64.
+A formula is called as `formula(theta, objective, steps)`: it takes the start and an
+`Objective`, and returns the parameters after some steps. All is computed in float64; the
+parameters alone are rounded after each step, to the dtype of the model.
 """
 
 from collections.abc import Callable
@@ -14,17 +15,31 @@ import rosin as rs
 
 
 class Row(NamedTuple):
-    """A rule and its formula; `published`: one step is checked for any size of gradient."""
+    """A rule and its formula; `together`: of all parameters at once, not of each array."""
 
     rule: Any
     formula: Callable[..., Any]
-    published: bool = True
+    together: bool = False
+
+
+class Objective(NamedTuple):
+    """A gradient, of parameters and step from 0, and how parameters are rounded."""
+
+    gradient: Callable[..., Any]
+    kept: Callable[..., Any]
+
+    def __call__(self, theta, step):
+        return self.gradient(theta, step)
+
+    def changed(self, change):
+        """Change the gradient by a function of it and the parameters."""
+        return self._replace(gradient=lambda x, t: change(self.gradient(x, t), x))
 
 
 def walk(theta, gradient_of, steps, move):
     """Apply `theta <- theta - move(g, theta, t)`, t from 1."""
     for t in range(1, steps + 1):
-        theta = theta - move(gradient_of(theta, t - 1), theta, t)
+        theta = gradient_of.kept(theta - move(gradient_of(theta, t - 1), theta, t))
     return theta
 
 
@@ -234,14 +249,14 @@ def muon(rate, mu):
 
 def coupled(decay, inner, penalty=lambda x: x):
     """Add a penalty to the gradient of a formula."""
-    return lambda x, g, n: inner(x, lambda y, t: g(y, t) + decay * penalty(y), n)
+    return lambda x, g, n: inner(x, g.changed(lambda g, x: g + decay * penalty(x)), n)
 
 
 def clipped(limit, inner, *, norm):
-    def bounded(g):
+    def bounded(g, x):
         return g * min(1, limit / np.linalg.norm(g)) if norm else np.clip(g, -limit, limit)
 
-    return lambda x, g, n: inner(x, lambda y, t: bounded(g(y, t)), n)
+    return lambda x, g, n: inner(x, g.changed(bounded), n)
 
 
 def lookahead(period, alpha, rate):
@@ -252,6 +267,7 @@ def lookahead(period, alpha, rate):
             if (t + 1) % period == 0:
                 slow = slow + alpha * (x - slow)
                 x = slow
+            x = gradient_of.kept(x)
         return x
 
     return formula
@@ -263,7 +279,7 @@ def schedule_free(beta, rate):
         for t in range(n):
             z = z - rate * gradient_of(x, t)
             mean = mean + (z - mean) / (t + 1)
-            x = (1 - beta) * z + beta * mean
+            x = gradient_of.kept((1 - beta) * z + beta * mean)
         return x
 
     return formula
@@ -275,8 +291,18 @@ def accumulated(count, rate):
         for t in range(n):
             mean = mean + gradient_of(x, t) / count
             if (t + 1) % count == 0:
-                x, mean = x - rate * mean, 0 * mean
+                x, mean = gradient_of.kept(x - rate * mean), 0 * mean
         return x
+
+    return formula
+
+
+def mastered(inner):
+    """Round where the gradient is taken and at the end, and nowhere between."""
+
+    def formula(x, g, n):
+        at_rounded = Objective(lambda x, t: g(g.kept(x), t), lambda x: x)
+        return g.kept(inner(x, at_rounded, n))
 
     return formula
 
@@ -313,26 +339,25 @@ RULES = {
     "LAMB": Row(rs.LAMB(0.02, weight_decay=0.1), lamb(0.02, eps=1e-6, decay=0.1)),
     "Adafactor": Row(rs.Adafactor(0.05), adafactor(0.05, 1.0, 1e-3)),
     "Muon": Row(rs.Muon(0.02, momentum=0.8), muon(0.02, 0.8)),
-    "WeightDecay": Row(CHAIN(rs.WeightDecay(0.3), rs.Adam(0.05)), coupled(0.3, adam(0.05)), False),
+    "WeightDecay": Row(CHAIN(rs.WeightDecay(0.3), rs.Adam(0.05)), coupled(0.3, adam(0.05))),
     "SignDecay": Row(
-        CHAIN(rs.SignDecay(0.3), rs.Descent(0.02)), coupled(0.3, descent(0.02), np.sign), False
+        CHAIN(rs.SignDecay(0.3), rs.Descent(0.02)), coupled(0.3, descent(0.02), np.sign)
     ),
     "ClipGrad": Row(CHAIN(rs.ClipGrad(0.7), rs.Descent(0.1)), clipped(0.7, descent(0.1), norm=0)),
     "ClipNorm": Row(
-        CHAIN(rs.ClipNorm(0.7), rs.Descent(0.1)), clipped(0.7, descent(0.1), norm=1), False
+        CHAIN(rs.ClipNorm(0.7), rs.Descent(0.1)), clipped(0.7, descent(0.1), norm=1), True
     ),
     "ClipNorm of each array": Row(
         CHAIN(rs.ClipNorm(0.7, per_array=True), rs.Descent(0.1)),
         clipped(0.7, descent(0.1), norm=1),
     ),
-    "AccumGrad": Row(CHAIN(rs.AccumGrad(3), rs.Descent(0.1)), accumulated(3, 0.1), False),
+    "AccumGrad": Row(CHAIN(rs.AccumGrad(3), rs.Descent(0.1)), accumulated(3, 0.1)),
     "Lookahead": Row(CHAIN(rs.Descent(0.05), rs.Lookahead(3, alpha=0.4)), lookahead(3, 0.4, 0.05)),
     "ScheduleFree": Row(CHAIN(rs.Descent(0.1), rs.ScheduleFree(0.7)), schedule_free(0.7, 0.1)),
     "average": Row(CHAIN(rs.Descent(0.05), rs.ExponentialMovingAverage(0.9)), descent(0.05)),
-    "MixedPrecision": Row(rs.MixedPrecision(rs.Adam(0.05)), adam(0.05)),
+    "MixedPrecision": Row(rs.MixedPrecision(rs.Adam(0.05)), mastered(adam(0.05))),
     "a schedule": Row(
         rs.Descent(rs.WarmUp(rs.Exp(0.1, 0.9), 4)),
         scheduled(lambda t: 0.1 * 0.9 ** max(t - 4, 0) * min(1, (t + 1) / 5)),
-        False,
     ),
 }

@@ -136,6 +136,21 @@ def test_a_shared_layer_gets_the_sum_of_its_gradients_once():
     )
 
 
+def test_state_in_a_file_has_the_names_of_the_model(tmp_path):
+    model = net()
+    rule = {"layers[0]": rs.OptimiserChain(rs.ClipNorm(), rs.Adam()), "**": rs.Momentum()}
+    rs.save(tmp_path / "run.safetensors", rs.setup(rule, model))
+    names = rs.load_arrays(tmp_path / "run.safetensors")
+    assert {name for name in names if '["' in name} == {
+        'state.memory[0].memory[1].memory.first["layers[0].weight"]',
+        'state.memory[0].memory[1].memory.first["layers[0].bias"]',
+        'state.memory[0].memory[1].memory.second["layers[0].weight"]',
+        'state.memory[0].memory[1].memory.second["layers[0].bias"]',
+        'state.memory[1].memory.momentum["layers[1].weight"]',
+        'state.memory[1].memory.momentum["layers[1].bias"]',
+    }
+
+
 # --- precision ------------------------------------------------------------------------
 
 
@@ -250,49 +265,6 @@ def test_state_that_is_not_kept_by_path_is_handed_on_when_something_is_frozen():
     rule = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_schedule(lambda n: -0.1 * n))
     opt_state, _ = steps(rs.setup(rule, model), rs.freeze(model, "layers[0]"))
     assert int(opt_state.state.memory[1].count) == 3
-
-
-# --- optax ----------------------------------------------------------------------------
-
-OPTAX = {
-    "rmsprop": optax.rmsprop(0.01),
-    "chain": optax.chain(optax.clip_by_global_norm(0.5), optax.adam(0.01)),
-    "masked": optax.masked(
-        optax.sgd(0.1),
-        {"layers[0].weight": True}
-        | dict.fromkeys(["layers[0].bias", "layers[1].weight", "layers[1].bias"], False),
-    ),
-    "partition": optax.partition(
-        {"a": optax.sgd(0.1), "b": optax.adam(0.01)},
-        lambda tree: {path: "ab"["bias" in path] for path in tree},
-    ),
-    "injected": optax.inject_hyperparams(optax.adam)(0.01),
-    "schedule": optax.sgd(optax.cosine_decay_schedule(0.1, 10)),
-    "schedule free": optax.contrib.schedule_free_sgd(0.1),
-}
-
-
-@pytest.mark.parametrize("case", OPTAX)
-def test_any_optax_transformation_does_what_it_does_on_a_dict(case):
-    model = net()
-    opt_state = rs.setup(OPTAX[case], model)
-    parameters = rs.trainables(model, paths=True)
-    state = OPTAX[case].init(parameters)
-    for _ in range(3):
-        grads = rs.gradient(loss, model, X)
-        opt_state, model = rs.update(opt_state, model, grads)
-        named = rs.trainables(grads, paths=True)
-        changes, state = OPTAX[case].update(named, state, parameters)
-        parameters = optax.apply_updates(parameters, changes)
-    for path, leaf in rs.trainables(model, paths=True).items():
-        np.testing.assert_allclose(leaf, parameters[path], rtol=1e-5, atol=1e-6)
-
-
-def test_an_optax_transformation_has_nothing_to_adjust():
-    opt_state = rs.setup(optax.sgd(0.1), net())
-    with pytest.raises(StructureError):
-        rs.adjust(opt_state, learning_rate=0.2)
-    assert repr(opt_state) == "OptimiserState(Transformation(), arrays=4)"
 
 
 # --- refusals -------------------------------------------------------------------------

@@ -7,14 +7,14 @@ for its gradient. What applies a rule to a model stands in `update`.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from rosin.core.types import Array, Static
+from rosin.core.types import Array, Buffer, Static
 from rosin.core.validation import expect_known, refuse
 from rosin.errors import StructureError
 from rosin.optimisers.hyperparameters import Numbers, Schedule
@@ -103,6 +103,15 @@ class Rule(Numbers):
     def emits(self, progress: Progress) -> Array | bool:  # noqa: ARG002
         """Tell whether the rules behind this one in a chain get to see the next step."""
         return True
+
+    @property
+    def asks(self) -> bool:
+        """Whether the rule takes more than gradients and parameters."""
+        return False
+
+    def told(self, more: dict[str, Any]) -> Self:  # noqa: ARG002
+        """Return the rule with what it takes beside gradients and parameters, for one step."""
+        return self
 
     def settled(self, model: Any) -> Self:  # noqa: ARG002
         """Look at the model that the rule is to move, once, in `setup`."""
@@ -248,6 +257,16 @@ class Transformation(Rule):
     """Any optax transformation, taken as it is; it has no hyperparameters to adjust."""
 
     given: Static[optax.GradientTransformation]
+    more: Buffer[dict[str, Any] | None] = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether the transformation takes further arguments."""
+        return isinstance(self.given, optax.GradientTransformationExtraArgs)
+
+    def told(self, more: dict[str, Any]) -> Self:
+        """Return the transformation with further arguments."""
+        return self.replace(more=more) if self.asks else self
 
     def begin(self, parameters: dict[str, Array]) -> Any:
         """Return its first state."""
@@ -261,6 +280,32 @@ class Transformation(Rule):
         step: Array,  # noqa: ARG002
     ) -> tuple[dict[str, Array], Any]:
         """Take its step; optax adds where a descent is subtracted."""
-        steps: Any
-        steps, after = self.given.update(gradients, memory, parameters)
+        further: dict[str, Any] = self.more or {}
+        transformation: Any = self.given
+        try:
+            steps, after = transformation.update(gradients, memory, parameters, **further)
+        except TypeError as error:
+            _expect_told(error, further)
+            raise
         return {path: -step for path, step in steps.items()}, jax.tree.map(jnp.asarray, after)
+
+    def __rich_repr__(self) -> Iterator[Any]:
+        """Yield nothing: a transformation is functions."""
+        yield from ()
+
+
+def _expect_told(error: TypeError, further: dict[str, Any]) -> None:
+    """Say which arguments a transformation misses, if that is what was wrong."""
+    _, missing, names = str(error).partition("missing")
+    if not missing or "keyword-only" not in names:
+        return
+    missed = names.partition(": ")[2]
+    refuse(
+        StructureError,
+        subject="update",
+        expected=f"what the optax transformation asks for: {missed}",
+        got=", ".join(further) or "no further arguments",
+        fix="apply a transformation that calls functions to rs.trainables(model, paths=True)"
+        if "_fn" in missed
+        else "pass it by name: rs.update(opt_state, model, grads, value=loss)",
+    )

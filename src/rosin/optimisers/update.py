@@ -97,7 +97,9 @@ def setup(
     return OptimiserState(known, state, skipped, tuple(split.paths), shapes)
 
 
-def update(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState, M]:
+def update(
+    opt_state: OptimiserState, model: M, grads: M, **more: Array | float
+) -> tuple[OptimiserState, M]:
     """Take one step: return the new optimiser state and the new model.
 
     Leaves whose gradient is None stay as they are, and so does what the optimiser
@@ -109,9 +111,12 @@ def update(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserStat
         opt_state: From `setup`, or from the step before.
         model: The model the gradient belongs to.
         grads: From `gradient` or `withgradient`.
+        more: What an optax transformation asks for beside gradient and parameters, such as
+            `value=loss` for `optax.polyak_sgd`. In `train` the loss is always there.
 
     Raises:
-        StructureError: The arguments do not belong together; the message names the leaves.
+        StructureError: The arguments do not belong together, and the message names the
+            leaves; or the optimiser asks for more arguments, or has no use for these.
 
     Examples:
         >>> import rosin as rs
@@ -121,13 +126,16 @@ def update(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserStat
     """
     expect_opt_state(opt_state)
     _expect_gradient(model, grads)
-    return _guarded(opt_state, strong(model), strong(grads))
+    _expect_wanted(opt_state.rule, more)
+    return _guarded(opt_state, strong(model), strong(grads), more)
 
 
-def apply(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState, M]:
+def apply(
+    opt_state: OptimiserState, model: M, grads: M, **more: Array | float
+) -> tuple[OptimiserState, M]:
     """Take the step that `update` describes, traced, whether finite or not.
 
-    The gradient is known to fit.
+    The gradient is known to fit. Arguments that the rule has no use for are left out.
     """
     split = Split(model)
     parameters = dict(zip(split.paths, split.trained, strict=True))
@@ -139,7 +147,7 @@ def apply(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState
     held = frozenset(opt_state.paths) - frozenset(live)
     parts = opt_state.rule.partitioned(opt_state.paths)
     before = _without(opt_state.state, parts, held)
-    descents, after = opt_state.rule.proceed(gradients, before, live)
+    descents, after = opt_state.rule.told(more).proceed(gradients, before, live)
     moved = {path: _moved(live[path], descents[path], parameters[path].dtype) for path in live}
     leaves = [moved.get(path, leaf) for path, leaf in parameters.items()]
     state = _refilled(after, opt_state.state, parts, held)
@@ -156,8 +164,10 @@ def _moved(parameter: Any, descent: Any, dtype: Any) -> Any:
 
 
 @jax.jit
-def _guarded(opt_state: OptimiserState, model: M, grads: M) -> tuple[OptimiserState, M]:
-    new_state, new_model = apply(opt_state, model, grads)
+def _guarded(
+    opt_state: OptimiserState, model: M, grads: M, more: dict[str, Any]
+) -> tuple[OptimiserState, M]:
+    new_state, new_model = apply(opt_state, model, grads, **more)
     old, new = (model, opt_state), (new_model, new_state)
     finite = all_sound(grads, old, new)
     kept_model, kept_state = chosen(finite, old, new)
@@ -285,6 +295,21 @@ def expect_opt_state(opt_state: object) -> None:
         got=f"the rule {shown(opt_state)}" if rule else shown(opt_state),
         fix="call opt_state = rs.setup(rule, model) once, before the first step",
     )
+
+
+def _expect_wanted(rule: Rule, more: dict[str, Any]) -> None:
+    """Refuse further arguments to a rule that takes none, and functions."""
+    strange = {name: value for name, value in more.items() if callable(value)}
+    if strange or (more and not rule.asks):
+        refuse(
+            StructureError,
+            subject="update",
+            expected="numbers and arrays for the optimiser" if strange else "no further argument",
+            got=", ".join(f"{name}={shown(value)}" for name, value in more.items()),
+            fix="apply a transformation that calls functions to rs.trainables(model, paths=True)"
+            if strange
+            else "leave it out; only an optax transformation may ask for more",
+        )
 
 
 def _expect_gradient(model: Any, grads: Any) -> None:

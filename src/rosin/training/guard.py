@@ -188,8 +188,9 @@ def _located(
         if finding is not None:
             return finding.error(model)
         now = recording(loss, now, *arguments_of(part))[1]
-    _, _, grads, recorded = gradient_of(loss, model, batch, options.accumulate)
-    new_state, new_model = apply(opt_state, recorded, grads)  # `update` would hold it back
+    value, _, grads, recorded = gradient_of(loss, model, batch, options.accumulate)
+    # Not `update`, which would hold it back.
+    new_state, new_model = apply(opt_state, recorded, grads, value=value)
     path, kind = _first_spoilt(model, new_model)
     if kind:
         return _update_error(kind + BEYOND, as_where(path))

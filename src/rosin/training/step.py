@@ -146,7 +146,7 @@ def guarded_step(
     precision = options.precision
     function = loss if precision is None else precision.applied(loss, opt_state)
     number, aux, grads, recorded = gradient_of(function, model, batch, options.accumulate)
-    new_opt_state, new_model = apply(opt_state, recorded, grads)
+    new_opt_state, new_model = apply(opt_state, recorded, grads, value=number)
     old, new = (model, opt_state), (new_model, new_opt_state)
     finite = jnp.isfinite(number) & all_sound(grads, old, new) & alive
     kept_model, kept_state = chosen(finite, old, new)
