@@ -10,7 +10,7 @@ LOCKED := $(INSTALL) --require-hashes --only-binary :all:
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check docs bench numerics lock clean
+.PHONY: help demo test sweep check docs bench numerics lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: $(VENV)/.stamp-dev  ## train a classifier of handwritten digits
 
 test: $(VENV)/.stamp-dev  ## run every test and every example in a docstring
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov=rosin --cov-report=term:skip-covered
+
+sweep: $(VENV)/.stamp-dev  ## run the exhaustive tests that `make test` leaves out
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m sweep
 
 check: $(VENV)/.stamp-dev  ## lint, formatting, types, spelling
 	$(BIN)/ruff check

@@ -169,6 +169,7 @@ def train(  # noqa: PLR0913  each is an option of its own, all but four keyword-
             shows.at(run.done.step)
             while run.done.epoch < epochs and not run.stopped:
                 _epoch(run, validation, measures)
+            run.heed_signal()
             if run.signals.caught == signal.SIGINT:
                 raise KeyboardInterrupt  # noqa: TRY301  what keeps the result stands below
             run.close()

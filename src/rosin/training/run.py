@@ -168,10 +168,15 @@ class Run:
             self._tell_step(number)
         due = plan.checkpoint is not None and plan.checkpoint.is_due(number)
         self.settle(0 if due else STEPS_IN_FLIGHT - 1)
-        if self.signals.caught and not self.stopped:
-            self.stopped = f"interrupted by {self.signals.caught.name}"
-        elif due and not self.stopped:
+        self.heed_signal()
+        if due and not self.stopped:
             self.save()
+
+    def heed_signal(self) -> None:
+        """Stop if a signal has come."""
+        if self.signals.caught is not None and not self.stopped:
+            self.stopped = f"interrupted by {self.signals.caught.name}"
+            self.shows.say(f"{self.stopped}; a second one acts at once")
 
     def _tell_step(self, number: int) -> None:
         """Tell the callbacks of the step just sent off, as early as each can hear it."""
@@ -243,7 +248,8 @@ class Run:
 
     def begin_epoch(self) -> None:
         """Begin an epoch, unless it is one that goes on."""
-        if not self.done.begun:
+        self.heed_signal()
+        if not self.done.begun and not self.stopped:
             begun = self.now._replace(done=dataclasses.replace(self.done, begun=True))
             self.now = self._told(begun, "on_epoch_begin")
 
