@@ -16,7 +16,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from rosin.core.types import Array
 from rosin.functional.entropy import complement, half_surprise, surprise
-from rosin.functional.logarithms import log, times
+from rosin.functional.logarithms import log, quotient, times
 from rosin.functional.softmax_family import softmax_rows
 
 
@@ -41,7 +41,7 @@ def _(gamma: float, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
 def _slope(p: Array, q: Array, cost: Array, gamma: float) -> Array:
     """Compute minus the derivative of the loss by log p."""
     certain = q == 0
-    ratio = jnp.where(certain, 1, cost / jnp.where(certain, 1, q))
+    ratio = jnp.where(certain, 1, quotient(cost, jnp.where(certain, 1, q)))
     return power(q, gamma) * (1 + gamma * times(p, ratio))
 
 
@@ -70,7 +70,7 @@ def _focal_rule(
         slope += times(power(q, gamma), _cost(p, q)) * dweight
     if not isinstance(dp, SymbolicZero):
         off = weight == 0
-        by_p = _slope(p, q, _cost(p, q), gamma) / jnp.where(off, 1, p)
+        by_p = quotient(_slope(p, q, _cost(p, q), gamma), jnp.where(off, 1, p))
         slope -= jnp.where(off, 0, weight * by_p) * dp
     return loss, slope
 

@@ -40,7 +40,7 @@ def _xlogy_rule(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tupl
     if not isinstance(dx, SymbolicZero):  # times a zero, the log of 0 would give NaN
         slope += log(y) * dx
     if not isinstance(dy, SymbolicZero):
-        slope += x / jnp.where((x == 0) & (y == 0), 1, y) * dy
+        slope += quotient(x, jnp.where((x == 0) & (y == 0), 1, y)) * dy
     return value, slope
 
 
@@ -128,6 +128,21 @@ def log_ratio(x: Array, y: Array) -> Array:
 def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (x, y), (dx, dy) = primals, tangents
     return log_ratio(x, y), dx / x - dy / y
+
+
+@jax.custom_jvp
+@jax.jit
+def quotient(x: Array, y: Array) -> Array:
+    """Divide; the derivative has no square of the divisor, which can leave the dtype."""
+    return x / y
+
+
+@quotient.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (x, y), (dx, dy) = primals, tangents
+    ratio = quotient(x, y)
+    # Not divided twice: XLA makes that one division by the square.
+    return ratio, quotient(dx, y) - ratio * (1 / y) * dy
 
 
 @jax.custom_jvp

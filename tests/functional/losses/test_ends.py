@@ -124,3 +124,25 @@ def test_views_that_are_learnt_have_a_gradient_left():
         assert 0 < value < 1e-7
         assert np.isfinite(slope).all()
         assert jnp.abs(slope).max() > 0
+
+
+# Loss, prediction, target and the second derivative, written down by hand.
+CURVES = [
+    ("poisson_loss", [1e-30], [0.0], 0.0),
+    ("poisson_loss", [1e-30], [1e-30], 1e30),
+    ("poisson_loss", [1e15], [1.0], 1e-30),
+    ("binary_focal_loss", [1e-30], [0.0], 6e-30),
+    ("crossentropy", [1e-30, 1.0], [0.0, 1.0], 0.0),
+    ("kldivergence", [1e-30, 1.0], [0.0, 1.0], 0.0),
+]
+
+
+@pytest.mark.parametrize(("name", "prediction", "target", "curve"), CURVES)
+def test_a_second_derivative_that_can_be_written_is_finite(name, prediction, target, curve):
+    rest, y = jnp.array(prediction[1:]), jnp.array(target)
+
+    def loss(first):
+        return getattr(rs, name)(jnp.append(first, rest), y)
+
+    bent = jax.jit(jax.grad(jax.grad(loss)))(np.float32(prediction[0]))
+    np.testing.assert_allclose(bent, curve, rtol=1e-6)

@@ -14,7 +14,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import expect_same_shape
-from rosin.functional.logarithms import log, times
+from rosin.functional.logarithms import log, quotient, times
 from rosin.functional.losses.shared import Reduction, blank, expect_mask, pair, reduced
 from rosin.functional.numerics import at_least_float32, real_array
 
@@ -36,13 +36,26 @@ def _poisson_rule(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tu
     slope = jnp.zeros_like(loss)
     if not isinstance(drate, SymbolicZero):
         none = (count == 0) & (rate == 0)
-        slope += jnp.where(none, 1, (rate - count) / jnp.where(none, 1, rate)) * drate
+        slope += jnp.where(none, 1, _excess(jnp.where(none, 1, rate), count)) * drate
     if not isinstance(dcount, SymbolicZero):  # times a zero, the log of 0 would give NaN
         slope -= log(rate) * dcount
     return loss, slope
 
 
 _poisson.defjvp(_poisson_rule, symbolic_zeros=True)
+
+
+@jax.custom_jvp
+def _excess(rate: Array, count: Array) -> Array:
+    """Compute `1 - count / rate`, with the digits of the difference and of its derivative."""
+    return (rate - count) / rate
+
+
+@_excess.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (rate, count), (drate, dcount) = primals, tangents
+    by_rate = quotient(count, rate) * (1 / rate)  # as in the rule of `quotient`
+    return _excess(rate, count), by_rate * drate - quotient(dcount, rate)
 
 
 def poisson_loss(
