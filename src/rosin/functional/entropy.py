@@ -173,9 +173,8 @@ def _row(x: Array) -> tuple[Array, Array, Array]:
 
     In a confident row that sum leaves the maximum out, so that nothing cancels.
     """
-    largest = jnp.max(x, -1, keepdims=True)
-    top = x == largest
-    power = jnp.exp(x - largest)
+    power = jnp.exp(x - jnp.max(x, -1, keepdims=True))
+    top = power == 1  # not where x is infinite: there all is NaN
     return top, power, sum_less_one(top, power, (-1,))
 
 

@@ -240,10 +240,10 @@ def _shifted(x: Array, axes: Axes) -> tuple[Array, Array]:
 
 
 def sum_less_one(top: Array, power: Array, axes: Axes) -> Array:
-    """Sum exponentials of which the greatest are 1, less 1.
+    """Sum exponentials of which the greatest, those at the `top`, are 1; less 1.
 
-    Where there is one `top`, the sum leaves it out, so that nothing cancels.
+    One of them is left out, so that nothing cancels; without any, nothing is.
     """
-    total = jnp.sum(power, axes, keepdims=True)
     others = jnp.sum(jnp.where(top, 0, power), axes, keepdims=True)
-    return jnp.where(total < 1.5, others, total - 1)
+    ties = jnp.sum(top, axes, keepdims=True, dtype=power.dtype)
+    return others + (jnp.maximum(ties, 1) - 1)

@@ -3,7 +3,7 @@
 
 A gate of the form x sigmoid(u), with u odd in x, is computed from t = sigmoid(-|u|) alone:
 y = x t on the left and x (1 - t) on the right. Its derivative on the left is
-t ((1 - |u'x|) (1 - t) + t), and on the right 1 less that of -x.
+t (1 - |u'x| (1 - t)), and on the right 1 less that of -x.
 """
 
 import jax.numpy as jnp
@@ -22,9 +22,10 @@ def gate(x: Array, a: Array, n: Exponential) -> Array:
 
 def gate_slope(x: Array, n: Exponential, rest: Array) -> Array:
     """Compute its derivative, where `rest` is 1 - |u'x|."""
-    odds = n.odds
-    tail = odds * n.last
-    left = odds * (rest * (1 - tail) + tail) * n.last
+    tail = n.odds * n.last
+    bracket = rest + tail * (1 - rest)
+    # n (1 - tail) is the tail again, without what the rounding of 1 + n has done to it.
+    left = n.times(bracket - bracket * tail)
     return jnp.where(x < 0, left, 1 - left)
 
 

@@ -65,8 +65,9 @@ def _cubic_exponent(a: Array) -> tuple[Array, Array, Array, Array]:
     h = _multiple(a, 1 / 8, 16)
     r, square = a - h, h * h
     v = cubic_high * square + linear_high
-    # What is left of a**3 = h**3 + 3 r h**2 + r**2 (3 h + r), and of a.
-    low = cubic_low * square * (a + 2 * r) + cubic * (r * r) * (2 * h + a) + linear_low * a
+    # What is left of a**3 = h**3 + 3 r h**2 + r**2 (3 h + r), and of a = h + r.
+    bend = cubic_low * square
+    low = h * (bend + linear_low) + r * (3 * bend + linear_low + cubic * r * (2 * h + a))
     return a * (linear + cubic * (a * a)), h * v, r * (3 * v - 2 * linear_high), low
 
 
