@@ -13,7 +13,7 @@ import pytest
 import rosin as rs
 from numerics.activations import BARS, coarsest, measure, slope
 from numerics.formulas import FORMULAS
-from numerics.ulps import HALF, SINGLE, every, in_ulps, least_normal, stratified, widened
+from numerics.ulps import HALF, SINGLE, every, in_ulps, least_normal, stratified, widened, worst
 
 NAMES = list(FORMULAS)
 
@@ -31,6 +31,13 @@ def test_float32_keeps_its_digits_tails_and_limits(name):
     x = stratified(2**14, near=near)
     # A little more than the bar of 4: another processor rounds elsewhere.
     assert not measure(getattr(rs, name), formula, x).misses(BARS[SINGLE] + 0.5)
+
+
+def test_the_derivative_of_gelu_is_exact_where_its_roundings_add_up():
+    """The worst of all float32, when the weight and its complement were each rounded."""
+    x = np.float32([-3.1553988456726074, -3.146016836166382, -9.746668815612793, -9.77927112579])
+    error = worst(slope(rs.gelu, x), FORMULAS["gelu_tanh"].slope, x, SINGLE)
+    assert error <= 3
 
 
 @pytest.mark.parametrize("dtype", HALF, ids=str)

@@ -84,6 +84,15 @@ def test_values_and_derivatives_keep_their_digits():
         np.testing.assert_allclose(second, slope, **close)
 
 
+def test_nothing_cancels_next_to_the_maximum():
+    draw = np.random.default_rng(0)
+    others = draw.normal(-np.log(31), 0.35, (20_000, 31)) - draw.uniform(0, 0.7, (20_000, 1))
+    x = np.pad(np.minimum(np.round(others * 1024), -1) / 1024, [(0, 0), (1, 0)])
+    true = -np.log1p(np.exp(x[:, 1:]).sum(-1))  # of the first, which is the greatest
+    # exp and log1p, 1 and 2 units of 2**-23; their errors do not all meet.
+    np.testing.assert_allclose(logsoftmax(jnp.asarray(x, jnp.float32))[:, 0], true, rtol=3.2e-7)
+
+
 @pytest.mark.parametrize("function", [softmax, logsoftmax, logsumexp])
 def test_derivatives_are_those_of_finite_differences(function):
     with jax.enable_x64(True):
