@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What training shows: lines, a bar on a terminal, or nothing."""
 
+import io
 import os
 import pty
 import re
@@ -8,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.console import Console
 
 import rosin as rs
 from rosin.training.progress import Bar, Lines, Silent, described, shown_progress
@@ -85,17 +87,58 @@ def test_the_bar_counts_steps_from_those_already_done():
     assert bar.progress.finished is False
 
 
-@pytest.mark.parametrize("steps", [None, 4])
-def test_the_length_of_the_data_may_be_unknown(steps):
-    bar = Bar(2, steps)
-    assert bar.progress.tasks[0].total == (None if steps is None else 8)
+def drawn(bar, width=60):
+    """Draw a bar as it stands, without colours."""
+    console = Console(file=io.StringIO(), width=width)
+    console.print(bar.progress.get_renderable())
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_the_facts_stand_below_the_bar_however_narrow_the_screen():
+    bar = Bar(3, 10, Console(file=io.StringIO()))
+    bar.at(12)
+    bar.epoch(ROW)
+    assert drawn(bar)[0].startswith("epoch 2/3 ━")
+    assert "12/30" in drawn(bar)[0]
+    assert " ".join(drawn(bar)[1:]).split() == described(ROW).split()
+    assert drawn(bar, 200)[1] == described(ROW)
+
+
+def test_the_length_of_the_data_may_be_unknown_until_the_first_epoch_is_over():
+    bar = Bar(3, None, Console(file=io.StringIO()))
+    for _ in range(5):
+        bar.step(1, 0.5, 100)
+    assert bar.progress.tasks[0].total is None
+    assert "1/?" in drawn(bar)[0]
+    assert "left" not in drawn(bar)[0]
+    bar.epoch({**ROW, "epoch": 1})
+    assert bar.progress.tasks[0].total == 15
+    assert Bar(2, 4).progress.tasks[0].total == 8
+
+
+def test_steps_are_drawn_no_more_often_than_an_eye_can_follow():
+    bar = Bar(1, 1000, Console(file=io.StringIO()))
+    for _ in range(1000):
+        bar.step(1, 0.5, 100)
+    assert bar.progress.tasks[0].completed < 1000
+    bar.epoch({**ROW, "epoch": 1})
+    assert bar.progress.tasks[0].completed == 1000
+
+
+@pytest.mark.parametrize("kind", [Bar, Lines])
+def test_a_line_of_a_callback_is_shown(kind, capsys):
+    with Bar(3, 10) if kind is Bar else Lines(3) as shows:
+        shows.say("a rate was reduced [bold]now")
+    assert "a rate was reduced [bold]now\n" in capsys.readouterr().out
 
 
 PROGRAM = """
 import rosin as rs
 from tests.training.toys import loader, loss, net
 model = net()
-rs.train(loss, model, loader(), rs.setup(rs.Adam(), model), epochs=2, validation=loader())
+say = rs.every(8, lambda run: run.say("a callback says [bold]so"))
+opt_state = rs.setup(rs.Adam(), model)
+rs.train(loss, model, loader(), opt_state, epochs=2, validation=loader(), callbacks=[say])
 """
 
 
@@ -121,6 +164,7 @@ def test_on_a_terminal_a_bar_is_drawn_and_the_cursor_left_in_order():
     text = written.decode()
     assert "12/12" in text
     assert "100%" in text
-    assert re.search(r"epoch 2/2 .*validation loss \d\.\d{4}.*examples/s", text)
+    assert re.search(r"epoch 2/2 .*\n.*validation loss \d\.\d{4}.*examples/s", text)
+    assert "a callback says [bold]so" in text
     assert "Traceback" not in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # hidden while drawing, shown after

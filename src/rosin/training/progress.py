@@ -3,19 +3,22 @@
 
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 SECONDS_BETWEEN_DRAWINGS = 0.1
 
@@ -64,20 +67,38 @@ class Lines(Silent):
         sys.stdout.flush()
 
 
+class _Left(TimeRemainingColumn):
+    """The time left, in words, if it can be told."""
+
+    def render(self, task: Task) -> Text:
+        """Put a word before it."""
+        text = super().render(task)
+        return Text.assemble("left ", text) if text.plain else text
+
+
+class _Below(Progress):
+    """A bar with the facts on lines of their own, so that none pushes it off the screen."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the bar, then the facts."""
+        yield from super().get_renderables()
+        for task in self.tasks:
+            if task.fields["facts"]:
+                yield Text(task.fields["facts"], style="dim")
+
+
 class Bar(Silent):
-    """A bar with loss, metrics, examples per second and the time left."""
+    """A bar with the time left; below it loss, metrics and examples per second."""
 
     def __init__(self, epochs: int, steps: int | None, console: Console | None = None) -> None:
         self.epochs = epochs
-        self.progress = Progress(
+        self.progress = _Below(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}", markup=False),
+            _Left(),
             console=console or Console(),
             auto_refresh=False,
         )
