@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import rosin as rs
 from tests.layer_row import Row
@@ -185,6 +186,10 @@ def test_a_file_gives_back_the_layer(row, tmp_path):
     rs.save(tmp_path / "layer.safetensors", new)
     loaded = rs.load(tmp_path / "layer.safetensors", like=row.build())
     assert loaded == new
+    arrays = rs.load_arrays(tmp_path / "layer.safetensors")
+    others = safetensors.numpy.load_file(tmp_path / "layer.safetensors")
+    assert arrays.keys() == others.keys()
+    assert all(np.array_equal(arrays[name], others[name]) for name in others)
 
 
 @every_layer

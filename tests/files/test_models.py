@@ -17,6 +17,7 @@ import rosin as rs
 from rosin.core.sharing import share
 from rosin.errors import DtypeError, FileError, LimitError, StructureError
 from rosin.files import models as module
+from rosin.files import notes
 from rosin.files.notes import NAME, Notes, encode
 from rosin.files.tensors import read_tensors, write_tensors
 from tests.training.compilations import compilations
@@ -541,7 +542,11 @@ HOSTILE = {
     "no keys": '{"version":1,"values":{}}',
     "keys twice": '{"version":1,"keys":{},"keys":[]}',
     "keys in a list": '{"version":1,"keys":[],"values":{}}',
-    "another version": '{"version":2,"keys":{},"values":{}}',
+    "another version": '{"version":3,"keys":{},"values":{}}',
+    "a version below the first": '{"version":0,"keys":{},"values":{}}',
+    "a version that needs a text": '{"version": 3, "needs": "<script>", "keys":{},"values":{}}',
+    "a part too many": '{"version":2,"needs":"0.1.0","keys":{},"values":{},"run":1}',
+    "version 2 without needs": '{"version":2,"keys":{},"values":{}}',
     "an endless version": '{"version":' + "9" * 5000 + ',"keys":{},"values":{}}',
     "a boolean version": '{"version":true,"keys":{},"values":{}}',
     "a float version": '{"version":1.0,"keys":{},"values":{}}',
@@ -585,11 +590,42 @@ def test_notes_of_a_shape_that_fits_may_come_in_any_order(path):
     assert rs.load(path, LIKE)["n"] == 2
 
 
+VERSION_1 = (
+    b'{"__metadata__":{"author":"ada","rosin":"{\\"version\\": 1, \\"keys\\": {\\"k\\": '
+    b'\\"threefry2x32\\"}, \\"values\\": {\\"n\\": 7}}"},'
+    b'"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},'
+    b'"k":{"dtype":"U32","shape":[2],"data_offsets":[8,16]}}'
+)
+
+
+def test_a_file_of_version_1_still_loads(path):
+    data = np.array([1.5, -2], "<f4").tobytes() + np.array([0, 7], "<u4").tobytes()
+    path.write_bytes(len(VERSION_1).to_bytes(8, "little") + VERSION_1 + data)
+    got = rs.load(path, {"a": jnp.zeros(2), "k": jax.random.key(0), "n": 0})
+    assert rs.equal(got, {"a": jnp.array([1.5, -2]), "k": KEY, "n": 7})
+    assert rs.load_metadata(path) == {"author": "ada"}
+
+
+def test_every_earlier_version_has_a_way_to_the_present_one():
+    assert set(notes.MIGRATIONS) == set(range(1, notes.VERSION))
+
+
+def test_a_file_of_a_later_version_says_which_rosin_reads_it(path):
+    text = '{"version": 9, "needs": "2.10.3", "new": [{"form": [1, 2]}]}'
+    write_tensors(path, {"a": np.zeros(2, np.float32)}, {NAME: text})
+    with pytest.raises(FileError) as caught:
+        rs.load(path, {"a": jnp.zeros(2)})
+    assert caught.value.got == "version 9, which Rosin 2.10.3 reads"
+    assert caught.value.fix.startswith("install Rosin 2.10.3 or newer")
+    assert rs.load_arrays(path)["a"].shape == (2,)
+
+
 def test_a_saved_file_is_what_reading_tensors_says(path):
     rs.save(path, {"a": jnp.ones(2), "k": KEY, "n": 1})
     file = read_tensors(path)
     assert (
-        file.metadata[NAME] == '{"version": 1, "keys": {"k": "threefry2x32"}, "values": {"n": 1}}'
+        file.metadata[NAME]
+        == '{"version": 2, "needs": "0.1.0", "keys": {"k": "threefry2x32"}, "values": {"n": 1}}'
     )
 
 
