@@ -11,6 +11,7 @@ import pytest
 
 import rosin as rs
 from rosin.errors import StructureError
+from rosin.files import read
 from rosin.files.renaming import Renaming
 from rosin.files.rule_files import read_rules, write_rules
 from rosin.files.tensors import write_tensors
@@ -45,6 +46,15 @@ def test_a_rule_less_is_a_list_of_what_does_not_fit(name):
         with pytest.raises(StructureError) as caught:
             rs.load(checkpoint(name), build(name), names=fewer)
         assert caught.value.details, rule
+
+
+@CASES
+def test_the_file_that_pytorch_itself_writes_gives_the_same_model(name):
+    _, rules, _ = MODELS[name]
+    pickled = FOLDER / "foreign" / f"{name}.pt"
+    model = rs.load(checkpoint(name), build(name), names=rules)
+    assert rs.equal(rs.load(pickled, build(name), names=rules), model)
+    assert rs.equal(rs.loadmodel(build(name), read(pickled), names=rules), model)
 
 
 def test_the_way_back_gives_the_published_names_and_layouts(tmp_path):

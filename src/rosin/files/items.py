@@ -32,6 +32,10 @@ class Item:
         dtype = getattr(value, "dtype", None)
         return cls(dtype, () if dtype is None else tuple(value.shape), lambda: value)
 
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        """Read the array, for what takes whatever NumPy can convert."""
+        return np.asarray(self.read())
+
     def __str__(self) -> str:
         """Describe it as messages do: dtype and shape, or the class of a number."""
         return type(self.read()).__name__ if self.dtype is None else shown(self)

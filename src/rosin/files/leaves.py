@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Between trees and files: the leaves of a tree by path, and leaves made from what was read."""
 
-import functools
 import re
 from typing import Any
 
@@ -15,8 +14,6 @@ from rosin.errors import StructureError, shortened, shown
 from rosin.files.comparing import refuse_all
 from rosin.files.dtypes import converted
 from rosin.files.items import Item
-from rosin.files.notes import Notes
-from rosin.files.opened import OpenArrays
 
 ROOT = "(root)"
 
@@ -34,17 +31,6 @@ def named(tree: Any) -> dict[str, Any]:
             fix="give the keys of a custom node texts that differ",
         )
     return named
-
-
-def items(file: OpenArrays, notes: Notes) -> dict[str, Item]:
-    """List what a file holds; nothing is read yet."""
-    arrays = {
-        name: Item(
-            entry.dtype, entry.shape, functools.partial(file.read, name), notes.keys.get(name)
-        )
-        for name, entry in file.entries.items()
-    }
-    return arrays | {name: Item.of(value) for name, value in notes.values.items()}
 
 
 def below(at: str, items: dict[str, Item], name: str) -> dict[str, Item]:

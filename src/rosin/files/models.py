@@ -6,9 +6,9 @@ stands in its metadata, as `rosin.files.notes` writes and reads it.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -21,24 +21,22 @@ from rosin.errors import StructureError, shortened, shown
 from rosin.files import notes as noted
 from rosin.files.comparing import Partial, is_array, take
 from rosin.files.dtypes import CONVERSIONS, Conversion
-from rosin.files.index import SAVE, SUFFIX
+from rosin.files.index import SUFFIX
 from rosin.files.items import Item
-from rosin.files.leaves import below, items, named, read_all
+from rosin.files.leaves import below, named, read_all
 from rosin.files.notes import Notes
-from rosin.files.renaming import Renaming, as_renaming
-from rosin.files.rules import Rule
+from rosin.files.renaming import as_renaming
 from rosin.files.sharded import DEFAULT_SHARD_BYTES, write_shards
 from rosin.files.shards import is_index, open_arrays
+from rosin.files.stored import OWN, Names, free_text, open_stored
 from rosin.files.tensors import write_tensors
 from rosin.limits import Limits
 
 T = TypeVar("T")
-Names: TypeAlias = Renaming | Iterable[Rule] | None
 
 MAX_INT_BITS = 4096  # Python itself reads no more than 4 300 digits back
 _DEFAULT = Limits()
 _WHOLE = Partial()
-_OWN = (noted.NAME, SAVE)
 
 
 def save(
@@ -124,7 +122,9 @@ def load(
     arrays that the tree needs are read, and they are copied: the file is free afterwards.
 
     Args:
-        path: The file, or the index of several, `model.safetensors.index.json`.
+        path: The file, or the index of several, `model.safetensors.index.json`. The first
+            bytes decide what it is; a file of another library is read by
+            `rosin.files.read`.
         like: A tree of the structure that was saved, such as a freshly built model; its
             arrays may be `jax.ShapeDtypeStruct`. It is not changed.
         at: The place in the file where the tree stands, such as `"model"` in a file that
@@ -143,6 +143,7 @@ def load(
         has those, JAX's elsewhere.
 
     Raises:
+        UnsafeFileError: It is a file of another library, which could run code there.
         FileError: The file breaks a rule of the format.
         LimitError: The file exceeds one of `limits`.
         StructureError: File and tree differ, or the renaming rules do not fit the file;
@@ -180,12 +181,9 @@ def load_with_metadata(
     """Read a tree as `load` does, and the free-form text from the same opening of the file."""
     _expect_arguments("load", like, partial, convert)
     name = Path(path).name
-    with open_arrays(path, limits) as file:
-        notes = noted.decode(path, file.metadata, file.entries, limits)
-        stored = items(file, notes)
-        if at:
-            stored = below(at, stored, name)
-        return _filled(name, like, stored, names, partial, convert), _free(file.metadata)
+    with open_stored(path, limits) as (stored, metadata):
+        part = below(at, stored, name) if at else stored
+        return _filled(name, like, part, names, partial, convert), metadata
 
 
 def loadmodel(
@@ -339,18 +337,14 @@ def load_metadata(path: str | os.PathLike[str], *, limits: Limits = _DEFAULT) ->
         {'author': 'ada'}
     """
     with open_arrays(path, limits) as file:
-        return _free(file.metadata)
-
-
-def _free(metadata: dict[str, str]) -> dict[str, str]:
-    return {name: text for name, text in metadata.items() if name not in _OWN}
+        return free_text(file.metadata)
 
 
 def _expect_metadata(metadata: Any) -> Mapping[str, str]:
     if metadata is None:
         return {}
     expect_kind(Mapping, subject="save", metadata=metadata)
-    taken = [name for name in _OWN if name in metadata]
+    taken = [name for name in OWN if name in metadata]
     if taken:
         refuse(
             StructureError,

@@ -151,7 +151,8 @@ def _read_header(file: io.FileIO, size: int, source: Source) -> bytes:
             "byte 0",
             expected=f"a header that fits the {grouped(size - LENGTH_BYTES)} bytes that follow",
             got=f"a header of {grouped(length)} bytes",
-            fix="check that this is a safetensors file, then copy or download it again",
+            fix="check that this is a safetensors file, then copy or download it again; "
+            "rosin.files.read reads files of other libraries",
         )
     source.expect_within("max_header_bytes", length, unit="bytes", where="byte 0")
     header = bytearray(length)

@@ -14,7 +14,7 @@ import numpy as np
 
 from rosin.errors import grouped, shortened, shown
 from rosin.files.header import Entry
-from rosin.files.index import SAVE, SUFFIX, TOTAL, Index, decode_index
+from rosin.files.index import SAVE, SHARD_SUFFIX, SUFFIX, TOTAL, Index, decode_index
 from rosin.files.opened import OpenArrays, OpenFile, open_file
 from rosin.files.source import Source, read_whole
 from rosin.limits import Limits
@@ -37,7 +37,7 @@ def open_arrays(path: str | os.PathLike[str], limits: Limits) -> Generator[OpenA
         OSError: The file cannot be opened.
     """
     if not is_index(path):
-        with open_file(path, limits) as file:
+        with _hinting_at_index(path), open_file(path, limits) as file:
             yield file
         return
     source = Source.of(path, limits)
@@ -48,6 +48,18 @@ def open_arrays(path: str | os.PathLike[str], limits: Limits) -> Generator[OpenA
         shards = {name: _opened(stack, name, folder, source) for name in sorted(index.shards)}
         _expect_alike(index, shards, source)
         yield OpenShards(shards, index.metadata)
+
+
+@contextlib.contextmanager
+def _hinting_at_index(path: str | os.PathLike[str]) -> Generator[None]:
+    """Name the index, where somebody asks for the one file that the model is not in."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        index = Path(os.fspath(path).removesuffix(SHARD_SUFFIX) + SUFFIX)
+        if index.exists():
+            error.add_note(f"The model is spread over several files: pass {index.name!r}.")
+        raise
 
 
 def is_index(path: str | os.PathLike[str]) -> bool:

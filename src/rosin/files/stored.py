@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a file holds, whatever its format: own files by their reader, others by the scanner's.
+
+The first bytes decide. Own files are read array by array while they are open; of the others
+the scanner has understood all before anything is returned.
+"""
+
+import contextlib
+import functools
+import os
+from collections.abc import Generator, Iterable
+from typing import TypeAlias
+
+from rosin.files import notes as noted
+from rosin.files.header import LENGTH_BYTES
+from rosin.files.importers.reading import read
+from rosin.files.index import SAVE
+from rosin.files.items import Item
+from rosin.files.notes import Notes
+from rosin.files.renaming import Renaming, as_renaming
+from rosin.files.rules import Rule
+from rosin.files.sharded import write_shards
+from rosin.files.shards import is_index, open_arrays
+from rosin.files.source import Source, open_regular
+from rosin.files.tensors import write_tensors
+from rosin.limits import Limits
+
+Names: TypeAlias = Renaming | Iterable[Rule] | None
+OWN = (noted.NAME, SAVE)
+"""The names in the metadata of a file that Rosin uses itself."""
+
+
+@contextlib.contextmanager
+def open_stored(
+    path: str | os.PathLike[str], limits: Limits
+) -> Generator[tuple[dict[str, Item], dict[str, str]]]:
+    """Open a file of any format that is read, and list what it holds.
+
+    Yields:
+        Arrays, keys, numbers and texts by name, and the free-form text of an own file.
+
+    Raises:
+        UnsafeFileError: Loading the file as its own library does could run code.
+        FileError: The file breaks a rule of its format.
+        LimitError: The file exceeds one of `limits`.
+        OSError: The file cannot be opened.
+    """
+    if not _is_own(path, limits):
+        yield {name: Item.of(array) for name, array in read(path, limits=limits).items()}, {}
+        return
+    with open_arrays(path, limits) as file:
+        notes = noted.decode(path, file.metadata, file.entries, limits)
+        arrays = {
+            name: Item(
+                entry.dtype, entry.shape, functools.partial(file.read, name), notes.keys.get(name)
+            )
+            for name, entry in file.entries.items()
+        }
+        values = {name: Item.of(value) for name, value in notes.values.items()}
+        yield arrays | values, free_text(file.metadata)
+
+
+def free_text(metadata: dict[str, str]) -> dict[str, str]:
+    """Leave out of the metadata of a file what Rosin wrote there itself."""
+    return {name: text for name, text in metadata.items() if name not in OWN}
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    names: Names = None,
+    limits: Limits = Limits(),
+) -> None:
+    """Write what any readable file holds as safetensors, under other names if wanted.
+
+    Own files are copied array by array, so that at most one rule's arrays are in memory.
+
+    Args:
+        source: A file of any format that `rosin.files.read` or `rs.load` reads.
+        target: The file to create or to replace; an index if it ends in
+            `.safetensors.index.json`.
+        names: Renaming rules, as for `rs.load`.
+        limits: Bounds on what is accepted.
+
+    Raises:
+        UnsafeFileError: Loading the source as its own library does could run code.
+        FileError: The source breaks a rule of its format.
+        LimitError: The source exceeds one of `limits`.
+        StructureError: The rules do not fit the source, or a name cannot be written.
+        DtypeError: The format has no place for the dtype of an array.
+        OSError: A file cannot be opened or written; what stood there before is untouched.
+
+    Examples:
+        >>> import tempfile, numpy as np
+        >>> from rosin.files.renaming import Rename
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_tensors(f"{folder}/a.safetensors", {"fc.weight": np.ones((2, 3))})
+        ...     rules = [Rename("fc.{*rest}", "head.{*rest}")]
+        ...     convert(f"{folder}/a.safetensors", f"{folder}/b.safetensors", names=rules)
+        ...     with open_stored(f"{folder}/b.safetensors", Limits()) as (items, _):
+        ...         list(items)
+        ['head.weight']
+    """
+    with open_stored(source, limits) as (items, metadata):
+        renamed = items if names is None else as_renaming(names).apply(items)
+        arrays = {name: item for name, item in renamed.items() if item.dtype is not None}
+        notes = Notes(
+            {name: item.kind for name, item in arrays.items() if item.kind is not None},
+            {name: item.read() for name, item in renamed.items() if item.dtype is None},
+        )
+        own = {noted.NAME: noted.encode(notes)}
+        if is_index(target):
+            write_shards(target, arrays, metadata, index_metadata=own)
+        else:
+            write_tensors(target, arrays, {**metadata, **own})
+
+
+def _is_own(path: str | os.PathLike[str], limits: Limits) -> bool:
+    """Tell whether a file is safetensors or an index; by its name if it is called so."""
+    if is_index(path) or os.fspath(path).endswith(".safetensors"):
+        return True
+    file, size = open_regular(path, Source.of(path, limits))
+    with file:
+        head = file.read(LENGTH_BYTES + 1)
+    length = int.from_bytes(head[:LENGTH_BYTES], "little")
+    return head[LENGTH_BYTES:] == b"{" and length <= size
