@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions and metrics over data, against the same in NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -237,3 +238,48 @@ def test_a_whole_number_above_2_to_24_is_summed_exactly():
     values = np.array([2**24 + 1, 2**30 + 3, -5], np.int32)
     measured = rs.evaluate(WEIGHT, [values, values[:2]], {"f": lambda w, v: v})
     assert measured["f"] == (2 * values.sum() + 5) / 5
+
+
+def test_only_a_few_batches_are_on_their_way(monkeypatch):
+    waited = []
+    ready = jax.block_until_ready
+    monkeypatch.setattr(jax, "block_until_ready", lambda tree: waited.append(1) or ready(tree))
+    ahead = []
+
+    def given():
+        for number, batch in enumerate(labelled(2)):
+            ahead.append(number - len(waited))
+            yield batch
+
+    rs.evaluate(SCORES, given(), [rs.Accuracy()])
+    assert ahead == [0, 1, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("names", [[], ["accuracy"]])
+def test_train_writes_each_entry_of_an_array_into_the_history(tmp_path, capsys, names):
+    metrics = {
+        "recall": rs.metrics.Recall(2, average=None),
+        "matrix": rs.metrics.ConfusionMatrix(2),
+    }
+    given = {name: rs.Accuracy() for name in names} | metrics
+    model = rs.Chain(SCORES, lambda x: x * 2)
+    result = rs.train(
+        crossentropy,
+        model,
+        rs.DataLoader((X, LABELS), batch_size=4, seed=0),
+        rs.setup(rs.Adam(), model),
+        validation=labelled(),
+        metrics=given,
+        checkpoint=tmp_path / "run.safetensors",
+    )
+    own = rs.evaluate(result.model, labelled(), given)
+    columns = [c for c in result.history.columns if c.startswith("validation_")]
+    entries = [f"recall[{k}]" for k in (0, 1)] + [
+        f"matrix[{i},{j}]" for i in (0, 1) for j in (0, 1)
+    ]
+    assert columns == [f"validation_{name}" for name in ("loss", *names, *entries)]
+    assert result.history["validation_recall[1]"][0] == own["recall"][1]
+    assert result.history["validation_matrix[1,0]"][0] == own["matrix"][1, 0]
+    printed = capsys.readouterr().out
+    assert "[" not in printed
+    assert ("accuracy" in printed) == ("accuracy" in names)

@@ -17,7 +17,6 @@ from rosin.training.metrics import (
     MAE,
     MSE,
     R2,
-    RMSE,
     Accuracy,
     AveragePrecision,
     ConfusionMatrix,
@@ -39,7 +38,6 @@ MANY = (RNG.normal(size=(N, K)) > 0.5).astype(np.float32)
 NUMBERS = (1e3 + RNG.normal(size=(N, 2))).astype(np.float32)
 GUESSES = NUMBERS + RNG.normal(size=(N, 2)).astype(np.float32) * np.float32(0.5)
 MASK = RNG.uniform(size=N) < 0.7
-PICKED = LOGITS.argmax(-1)
 
 CLASSES, BINARY = (LOGITS, LABELS), (SCORES, ANSWERS)
 SEVERAL, REAL = (LOGITS, MANY), (GUESSES, NUMBERS)
@@ -74,7 +72,6 @@ class Row:
 
 ROWS = {
     "accuracy": Row(Accuracy(), CLASSES, lambda x, y: sk.accuracy_score(y, x.argmax(-1))),
-    "accuracy of labels": Row(Accuracy(), (PICKED, LABELS), lambda x, y: (x == y).mean()),
     "binary accuracy": Row(
         Accuracy(threshold=0.5), BINARY, lambda x, y: sk.accuracy_score(y, x > 0.5)
     ),
@@ -86,23 +83,13 @@ ROWS = {
         CLASSES,
         lambda x, y: sk.confusion_matrix(y, x.argmax(-1), labels=range(K)),
     ),
-    "binary confusion": Row(
-        ConfusionMatrix(2, threshold=0.0), BINARY, lambda x, y: sk.confusion_matrix(y, x > 0)
-    ),
-    "normalised confusion": Row(
-        ConfusionMatrix(K, normalise="prediction"),
-        CLASSES,
-        lambda x, y: sk.confusion_matrix(y, x.argmax(-1), labels=range(K), normalize="pred"),
-    ),
     "precision": Row(Precision(), BINARY, lambda x, y: sk.precision_score(y, x > 0)),
-    "recall": Row(Recall(threshold=0.5), BINARY, lambda x, y: sk.recall_score(y, x > 0.5)),
     "f1": Row(F1(), BINARY, lambda x, y: sk.f1_score(y, x > 0)),
     "auroc": Row(AUROC(), BINARY, lambda x, y: sk.roc_auc_score(y, x)),
     "average precision": Row(
         AveragePrecision(), BINARY, lambda x, y: sk.average_precision_score(y, x)
     ),
     "mse": Row(MSE(), REAL, lambda x, y: ((x - y) ** 2).mean(), exact=False),
-    "rmse": Row(RMSE(), REAL, lambda x, y: ((x - y) ** 2).mean() ** 0.5, exact=False),
     "mae": Row(MAE(), REAL, lambda x, y: abs(x - y).mean(), exact=False),
     "r2": Row(R2(), REAL, lambda x, y: sk.r2_score(y.ravel(), x.ravel()), exact=False),
     "r2 for each": Row(
@@ -145,22 +132,32 @@ def double(part):
     return np.float64(part) if part.dtype == np.float32 else part
 
 
+KINDS = ("accuracy", "confusion", "F1 None", "auroc", "mse", "r2 for each", "weighted mean")
+"""One metric for each kind of state."""
+
+
 @pytest.mark.parametrize("name", ROWS)
-def test_the_value_is_that_of_the_reference_for_every_cut(name):
+def test_the_value_is_that_of_the_reference(name):
     row = ROWS[name]
     truth = row.truth(*map(double, row.data))
-    whole = row.metric.result(streamed(row.metric, row.data, N))
-    cut = row.metric.result(streamed(row.metric, row.data, 20))
-    np.testing.assert_allclose(whole, truth, **(EXACT if row.exact else SUMS))
-    np.testing.assert_allclose(cut, truth, **(EXACT if row.exact else SUMS))
+    value = row.metric.result(streamed(row.metric, row.data, 20))
+    np.testing.assert_allclose(value, truth, **(EXACT if row.exact else SUMS))
+    assert type(value) is (float if np.ndim(truth) == 0 else np.ndarray)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_value_is_the_same_however_the_data_is_cut(name):
+    row = ROWS[name]
+    whole = row.metric(*row.data)
+    cut = row.metric.result(streamed(row.metric, row.data, 25))
+    assert N % 25
     if row.exact:
         np.testing.assert_array_equal(cut, whole)
     else:  # sums agree to a few units in the last place of the float32 they are made of
         np.testing.assert_allclose(cut, whole, rtol=2e-7)
-    assert type(whole) is (float if np.ndim(truth) == 0 else np.ndarray)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", KINDS)
 def test_no_data_leaves_a_state_as_it_is_and_parts_may_be_merged_in_any_order(name):
     row = ROWS[name]
     a, b = (streamed(row.metric, [p[i : i + 20] for p in row.data], 20) for i in (0, 20))
@@ -186,15 +183,14 @@ def test_what_the_mask_leaves_out_does_not_count(name):
     np.testing.assert_allclose(value, expected, **(EXACT if row.exact else SUMS))
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if name != "accuracy of labels"])
+@pytest.mark.parametrize("name", ROWS)
 def test_a_nan_comes_out_as_nan(name):
     row = ROWS[name]
     spoilt = [np.array(part) for part in row.data]
     spoilt[0][np.flatnonzero(MASK)[1]] = np.nan
-    state = row.metric.merge(streamed(row.metric, spoilt, N), streamed(row.metric, row.data, N))
-    value = row.metric.result(state)
+    value = row.metric.result(streamed(row.metric, spoilt, 20))
     assert np.isnan(value).all()
-    assert np.shape(value) == np.shape(row.metric(*row.data))
+    assert np.shape(value) == np.shape(row.truth(*row.data))
 
 
 @pytest.mark.parametrize("name", [n for n in ROWS if not ROWS[n].metric.grows])
@@ -205,14 +201,14 @@ def test_a_batch_does_not_change_what_a_state_is_made_of(name):
         leaves = map(jax.typeof, jax.tree.leaves(state))
         return [(leaf.shape, leaf.dtype, leaf.weak_type) for leaf in leaves]
 
-    assert kinds(row.metric.empty()) == kinds(streamed(row.metric, row.data, N))
+    assert kinds(row.metric.empty()) == kinds(streamed(row.metric, row.data, 20))
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_no_data_has_no_value(name):
     metric = ROWS[name].metric
     value = metric.result(metric.empty())
-    if name in ("confusion", "binary confusion"):
+    if name == "confusion":
         assert not value.any()
     elif isinstance(metric, (Precision, Recall, F1)):
         assert not np.any(value)  # nothing to divide by: zero_division

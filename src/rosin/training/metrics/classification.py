@@ -18,7 +18,7 @@ from rosin.training.metrics.labels import (
     classified,
     expect_answers,
     expect_classified,
-    expect_threshold,
+    expect_options,
 )
 from rosin.training.metrics.tally import Count, add_counts, counted, no_count, whole
 
@@ -156,7 +156,7 @@ class Accuracy(_Rate):
 
     Raises:
         RangeError: `threshold` is no number.
-        StructureError: `ignore_index` is no whole number.
+        StructureError: `ignore_index` is no whole number, or comes with `threshold`.
 
     Examples:
         >>> import rosin as rs
@@ -174,8 +174,7 @@ class Accuracy(_Rate):
 
     def __post_init__(self) -> None:
         """Check the options."""
-        expect_threshold(self.threshold, subject="Accuracy")
-        expect_ignore_index(self.ignore_index, subject="Accuracy")
+        expect_options(self.threshold, self.ignore_index, subject="Accuracy")
 
     def expect(self, prediction: Any, target: Any, mask: Any = None) -> None:
         """Refuse what does not fit."""

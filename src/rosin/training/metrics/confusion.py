@@ -10,14 +10,13 @@ import numpy as np
 from rosin.core.types import Array
 from rosin.core.validation import expect_at_least, expect_one_of, refuse
 from rosin.errors import RangeError
-from rosin.functional.losses.classes import expect_ignore_index
 from rosin.training.metrics.base import Metric, Of
 from rosin.training.metrics.labels import (
     answers,
     classified,
     expect_answers,
     expect_classified,
-    expect_threshold,
+    expect_options,
 )
 from rosin.training.metrics.tally import Count, add_counts, counted, no_count, whole
 
@@ -50,7 +49,7 @@ class ConfusionMatrix(Metric):
 
     Raises:
         RangeError: There are no two classes, or an option is out of its range.
-        StructureError: `ignore_index` is no whole number.
+        StructureError: `ignore_index` is no whole number, or comes with `threshold`.
 
     Examples:
         >>> labels, predicted = jnp.array([0, 0, 1, 2]), jnp.array([0, 1, 1, 2])
@@ -74,10 +73,9 @@ class ConfusionMatrix(Metric):
         """Check the options."""
         subject = "ConfusionMatrix"
         expect_at_least(2, subject=subject, classes=self.classes)
-        expect_threshold(self.threshold, subject=subject)
+        expect_options(self.threshold, self.ignore_index, subject=subject)
         options = (None, "target", "prediction", "all")
         expect_one_of(options, subject=subject, normalise=self.normalise)
-        expect_ignore_index(self.ignore_index, subject=subject)
         if self.threshold is not None and self.classes != 2:
             refuse(
                 RangeError,

@@ -13,9 +13,9 @@ import numpy as np
 
 from rosin.core.types import Array, ArrayLike
 from rosin.core.validation import expect_between, expect_integer, expect_same_shape, refuse
-from rosin.errors import DtypeError, RangeError, ShapeError, shown
+from rosin.errors import DtypeError, RangeError, ShapeError, StructureError, shown
 from rosin.functional.entropy import wide_enough
-from rosin.functional.losses.classes import kept_labels
+from rosin.functional.losses.classes import expect_ignore_index, kept_labels
 from rosin.functional.losses.shared import expect_labels, expect_mask, known_values
 from rosin.functional.numerics import real_array
 
@@ -36,6 +36,22 @@ class Decided(NamedTuple):
     target: Array
     counts: Array
     flawed: Array
+
+
+def expect_options(threshold: Any, ignore_index: Any, *, subject: str) -> None:
+    """Refuse a threshold that is no number, a label that is none, and both together."""
+    expect_ignore_index(ignore_index, subject=subject)
+    if threshold is None:
+        return
+    expect_between(-np.inf, np.inf, subject=subject, threshold=threshold)
+    if ignore_index is not None:
+        refuse(
+            StructureError,
+            subject=subject,
+            expected="labels, whole numbers, to compare with ignore_index",
+            got="a threshold, so that the target says yes or no",
+            fix="leave ignore_index out, and entries with a mask",
+        )
 
 
 # --- one class among several --------------------------------------------------------
@@ -174,12 +190,6 @@ def _expect_row_mask(
 
 
 # --- a yes or a no ------------------------------------------------------------------
-
-
-def expect_threshold(threshold: Any, *, subject: str) -> None:
-    """Refuse what is no number to compare with."""
-    if threshold is not None:
-        expect_between(-np.inf, np.inf, subject=subject, threshold=threshold)
 
 
 def expect_answers(prediction: Any, target: Any, mask: ArrayLike | None, *, subject: str) -> None:

@@ -18,14 +18,13 @@ from rosin.core.validation import (
     refuse,
 )
 from rosin.errors import RangeError, shown
-from rosin.functional.losses.classes import expect_ignore_index
 from rosin.training.metrics.base import Metric, Of, Value
 from rosin.training.metrics.labels import (
     answers,
     classified,
     expect_answers,
     expect_classified,
-    expect_threshold,
+    expect_options,
 )
 from rosin.training.metrics.tally import Count, add_counts, counted, no_count, whole
 
@@ -67,10 +66,9 @@ class _Score(Metric):
         subject = type(self).__name__
         if self.classes is not None:
             expect_at_least(2, subject=subject, classes=self.classes)
-        expect_threshold(self.threshold, subject=subject)
+        expect_options(self.threshold, self.ignore_index, subject=subject)
         options = ("macro", "micro", "weighted", None)
         expect_one_of(options, subject=subject, average=self.average)
-        expect_ignore_index(self.ignore_index, subject=subject)
         if not (isinstance(self.zero_division, float) and math.isnan(self.zero_division)):
             expect_between(0, 1, subject=subject, zero_division=self.zero_division)
         if self.classes is None and (self.average != "macro" or self.ignore_index is not None):
@@ -190,7 +188,7 @@ class Precision(_Score):
 
     Raises:
         RangeError: An option is out of its range, or one of classes comes without them.
-        StructureError: `ignore_index` is no whole number.
+        StructureError: `ignore_index` is no whole number, or comes with `threshold`.
 
     Examples:
         >>> logits, answers = jnp.array([2.0, 1.0, -1.0]), jnp.array([1, 0, 1])
@@ -224,7 +222,7 @@ class Recall(_Score):
 
     Raises:
         RangeError: An option is out of its range, or one of classes comes without them.
-        StructureError: `ignore_index` is no whole number.
+        StructureError: `ignore_index` is no whole number, or comes with `threshold`.
 
     Examples:
         >>> Recall()(jnp.array([2.0, 1.0, -1.0, -2.0]), jnp.array([1, 0, 1, 1])).__round__(4)
@@ -255,7 +253,7 @@ class F1(_Score):
 
     Raises:
         RangeError: An option is out of its range, or one of classes comes without them.
-        StructureError: `ignore_index` is no whole number.
+        StructureError: `ignore_index` is no whole number, or comes with `threshold`.
 
     Examples:
         >>> logits, answers = jnp.array([2.0, 1.0, -1.0]), jnp.array([1, 0, 1])
