@@ -1,16 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every test: compiled programs do not fill the memory."""
+"""What holds for every test: programs compile in a hurry, and do not fill the memory."""
 
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
+from jax._src import compiler
 
+HERE = Path(__file__).parent
+# Tests of exact numbers run the programs that users run, and so do the examples in docstrings.
+# All others hold properties, or values to a tolerance far above a rounding: theirs compile in
+# a third of the time.
+OPTIMISED = tuple(HERE / part for part in ("functional", "test_loss_contract.py"))
+HURRY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 ROOM_BYTES = 2_000_000_000  # how much a worker may grow before JAX forgets its programs
 STATM = Path("/proc/self/statm")
 room_until = [0]
+hurried = jax.make_user_context(default_value=False)  # JAX keeps programs by its value too
+optimised_options = compiler.get_compile_options
+
+
+def compile_options(*args: Any, **kwargs: Any) -> Any:
+    """Choose how XLA compiles; JAX has no public switch for a whole process."""
+    options = optimised_options(*args, **kwargs)
+    if hurried.value:
+        options.env_option_overrides = [*options.env_option_overrides, *HURRY.items()]
+    return options
+
+
+compiler.get_compile_options = compile_options
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Compile as the test's place says, for its fixtures and threads too."""
+    hurried.set_global(not any(item.path.is_relative_to(place) for place in OPTIMISED))
+    try:
+        return (yield)
+    finally:
+        hurried.set_global(new_value=False)
 
 
 def resident_bytes() -> int:

@@ -2,7 +2,8 @@
 """What a row of the contract's table says of a layer; the rows stand in `layer_rows/`.
 
 A row says how to build the layer, what to feed it and what it must refuse. Parameters
-get values away from zero and one, so that a missing bias or scale shows.
+get values away from zero and one, so that a missing bias or scale shows. They come from
+NumPy, since JAX would compile a program for each shape.
 """
 
 import dataclasses
@@ -11,10 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import rosin as rs
 
 KEY = jax.random.key(7)
+
+
+def identity(layer: Any) -> Any:
+    return layer
 
 
 def plainly(layer: Any, *inputs: Any) -> Any:
@@ -55,22 +61,26 @@ class Row:
             return self.integers
         return (self.integers,) * len(self.shapes)
 
-    def layer(self) -> Any:
-        """Build the layer, with all parameters moved off their start values."""
-        layer = self.build()
-        flat, rebuild = rs.destructure(layer)
-        return rebuild(flat + 0.1 * jax.random.normal(KEY, flat.shape) + 0.05)
+    def layer(self, convert: Callable[[Any], Any] = identity) -> Any:
+        """Build the layer, converted, with parameters drawn by NumPy."""
+        parameters, rest = jax.eval_shape(lambda: rs.partition(convert(self.build())))
+        if jax.tree.leaves(rest):
+            rest = jax.jit(lambda: rs.partition(convert(self.build()))[1])()
+        random = np.random.default_rng(7)
+        drawn = jax.tree.map(
+            lambda p: jnp.asarray(random.normal(0.05, 0.4, p.shape), p.dtype), parameters
+        )
+        return rs.combine(drawn, rest)
 
     def inputs(self, dtype: Any = jnp.float32) -> list[Any]:
         """Make the inputs."""
-        made = []
-        for index, (shape, bound) in enumerate(zip(self.shapes, self.bounds, strict=True)):
-            key = jax.random.fold_in(KEY, index)
-            if bound:
-                made.append(jax.random.randint(key, shape, 0, bound))
-            else:
-                made.append(jax.random.normal(key, shape, jnp.float32).astype(dtype))
-        return made
+        random = np.random.default_rng(8)
+        return [
+            jnp.asarray(random.integers(bound, size=shape), jnp.int32)
+            if bound
+            else jnp.asarray(random.normal(size=shape).astype(np.float32), dtype)
+            for shape, bound in zip(self.shapes, self.bounds, strict=True)
+        ]
 
 
 def dense(a: int, b: int, activation: Any = rs.identity, **options: Any) -> Any:
