@@ -10,11 +10,9 @@ import jax
 import pytest
 from jax._src import compiler
 
-HERE = Path(__file__).parent
-# Tests of exact numbers run the programs that users run, and so do the examples in docstrings.
-# All others hold properties, or values to a tolerance far above a rounding: theirs compile in
-# a third of the time.
-OPTIMISED = tuple(HERE / part for part in ("functional", "test_loss_contract.py"))
+# Most tests hold properties, or values to a tolerance far above a rounding: they need no
+# optimised programs, and compile theirs in a third of the time. Those marked `optimised`
+# count digits, and run what users run.
 HURRY = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 ROOM_BYTES = 2_000_000_000  # how much a worker may grow before JAX forgets its programs
 STATM = Path("/proc/self/statm")
@@ -32,12 +30,18 @@ def compile_options(*args: Any, **kwargs: Any) -> Any:
 
 
 compiler.get_compile_options = compile_options
+hurried.set_global(new_value=True)
+
+
+def pytest_collection_finish() -> None:
+    """Compile as for users again, once the tests are imported."""
+    hurried.set_global(new_value=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Compile as the test's place says, for its fixtures and threads too."""
-    hurried.set_global(not any(item.path.is_relative_to(place) for place in OPTIMISED))
+    """Compile as the test is marked, for its fixtures and threads too."""
+    hurried.set_global(item.get_closest_marker("optimised") is None)
     try:
         return (yield)
     finally:

@@ -14,6 +14,8 @@ import pytest
 
 import rosin as rs
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 STORED = Path(__file__).parents[1] / "reference" / "convolution.npz"
 
 

@@ -117,7 +117,7 @@ def test_complex_numbers_and_an_empty_batch_pass():
     assert conv_transpose(jnp.ones((0, 3, 2)), jnp.ones((3, 4, 2))).shape == (0, 5, 4)
 
 
-X, W = jnp.ones((1, 3, 3, 4)), jnp.ones((3, 3, 2, 4))
+X, W = np.ones((1, 3, 3, 4), "f4"), np.ones((3, 3, 2, 4), "f4")
 
 
 @pytest.mark.parametrize(

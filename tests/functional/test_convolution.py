@@ -180,7 +180,7 @@ def test_an_empty_batch_passes():
     assert conv(jnp.ones((0, 5, 5, 2)), jnp.ones((1, 1, 2, 4))).shape == (0, 5, 5, 4)
 
 
-X, W = jnp.ones((2, 6, 6, 4)), jnp.ones((3, 3, 4, 8))
+X, W = np.ones((2, 6, 6, 4), "f4"), np.ones((3, 3, 4, 8), "f4")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from rosin.functional.entropy import (
     surprise,
 )
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 INF, NAN = np.inf, np.nan
 MAX = float(np.finfo(np.float32).max)
 

@@ -71,6 +71,14 @@ def test_mean_deviation_and_bound_follow_the_rule(name, shape, fan_in, fan_out):
         assert abs(w).max() > 3.5 * std
 
 
+def test_numbers_are_those_that_jax_draws_for_the_shape():
+    shape = (3, 2, 5)
+    w = glorot_uniform(KEY, shape)
+    expected = math.sqrt(6 / 21) * np.asarray(jax.random.uniform(KEY, shape, minval=-1, maxval=1))
+    np.testing.assert_allclose(w, expected, rtol=1e-6)
+    np.testing.assert_allclose(normal(KEY, shape), jax.random.normal(KEY, shape), rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_the_gain_scales_what_is_drawn(name):
     init = RULES[name][0]

@@ -10,6 +10,8 @@ from jax.test_util import check_grads
 import rosin as rs
 from rosin.functional.logarithms import log, log_ratio, times
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 INF, NAN = np.inf, np.nan
 
 

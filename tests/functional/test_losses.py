@@ -12,6 +12,8 @@ from jax.test_util import check_grads
 from rosin.errors import DtypeError, RangeError, ShapeError, StructureError
 from rosin.functional.losses import logitbinarycrossentropy, logitcrossentropy, mse
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 DRAW = np.random.default_rng(0)
 LOGITS = DRAW.normal(size=(2, 3, 5)).astype(np.float32) * 3
 LABELS = np.array([[4, 0, 2], [1, 1, 3]])

@@ -20,6 +20,8 @@ from rosin.functional.normalisation import (
     normalise,
 )
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 MAX = float(np.finfo(np.float32).max)
 DRAW = np.random.default_rng(0)
 X = DRAW.normal(size=(6, 5, 4)).astype(np.float32)

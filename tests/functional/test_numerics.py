@@ -16,6 +16,8 @@ from rosin.functional.numerics import (
     scaled_deviations,
 )
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 MAX = float(np.finfo(np.float32).max)
 NOISE = np.random.default_rng(0).normal(size=(3, 50, 4))
 

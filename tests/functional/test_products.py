@@ -15,6 +15,8 @@ from rosin.functional.products import (
     batched_vector,
 )
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 
 def drawn(*shape):
     return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)

@@ -136,7 +136,7 @@ def test_gradients_of_a_rotation_reach_image_and_angle():
         check_grads(square, [x, 0.4], order=1, modes=["rev"], rtol=1e-4, eps=1e-6)
 
 
-X, G, A = jnp.ones((1, 3, 4, 2)), jnp.ones((1, 5, 2)), jnp.ones((1, 2, 3))
+X, G, A = (np.ones(shape, "f4") for shape in [(1, 3, 4, 2), (1, 5, 2), (1, 2, 3)])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from jax.test_util import check_grads
 from rosin.errors import DtypeError, RangeError, ShapeError
 from rosin.functional.scaling import l2_normalise, lengths, local_response_norm, rms_norm
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 MAX = float(np.finfo(np.float32).max)
 TINY = float(np.finfo(np.float32).tiny)  # below it XLA may flush to 0
 DRAW = np.random.default_rng(0)

@@ -12,6 +12,8 @@ from jax.test_util import check_grads
 from rosin.errors import DtypeError, RangeError, ShapeError
 from rosin.functional.softmax_family import glu, logsoftmax, logsumexp, softmax
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 INF, NAN = np.inf, np.nan
 MAX = float(np.finfo(np.float32).max)
 REFERENCE = np.load(Path(__file__).parents[1] / "reference/attention.npz", allow_pickle=False)

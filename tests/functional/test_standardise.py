@@ -13,6 +13,8 @@ from numerics import norms
 from rosin.errors import ShapeError
 from rosin.functional.standardise import standardised
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 CORES = ("LayerNorm", "BatchNorm", "RMSNorm", "l2_normalise")
 DTYPES = [np.dtype(d) for d in (np.float32, np.float16, ml_dtypes.bfloat16)]
 

@@ -10,6 +10,8 @@ from jax.test_util import check_grads
 import rosin as rs
 from rosin.functional.vectors import cosine, norm, unit
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 MAX = float(np.finfo(np.float32).max)
 V = np.array([3.0, -4.0, 12.0])
 W = np.array([1.0, 2.0, 0.5])

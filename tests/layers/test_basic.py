@@ -160,16 +160,16 @@ def test_scale_stretches_nothing(shape):
 
 
 @pytest.mark.parametrize(
-    ("layer", "text"),
+    ("build", "text"),
     [
-        (rs.Scale(3), "Scale(3)"),
-        (rs.Scale((2, 3), rs.relu, bias=False), "Scale((2, 3), relu, bias=False)"),
-        (rs.Bilinear((3, 4), 2, key=KEY), "Bilinear((3, 4), 2)"),
-        (rs.Bilinear(3, 2, rs.tanh, bias=False), "Bilinear((3, 3), 2, tanh, bias=False)"),
+        (lambda: rs.Scale(3), "Scale(3)"),
+        (lambda: rs.Scale((2, 3), rs.relu, bias=False), "Scale((2, 3), relu, bias=False)"),
+        (lambda: rs.Bilinear((3, 4), 2, key=KEY), "Bilinear((3, 4), 2)"),
+        (lambda: rs.Bilinear(3, 2, rs.tanh, bias=False), "Bilinear((3, 3), 2, tanh, bias=False)"),
     ],
 )
-def test_scale_and_bilinear_print_as_the_call_that_builds_them(layer, text):
-    assert repr(layer) == text
+def test_scale_and_bilinear_print_as_the_call_that_builds_them(build, text):
+    assert repr(build()) == text
 
 
 # --- Bilinear ---------------------------------------------------------------------------

@@ -95,16 +95,19 @@ def test_half_types_hand_on_a_state_in_float32(build):
 
 
 @pytest.mark.parametrize(
-    ("cell", "text"),
+    ("build", "text"),
     [
-        (rs.RNNCell(2, 4, key=KEY), "RNNCell(2, 4)"),
-        (rs.RNNCell(2, 4, rs.relu, bias=False, key=KEY), "RNNCell(2, 4, relu, bias=False)"),
-        (rs.LSTMCell(2, 4, forget_bias=1.0, key=KEY), "LSTMCell(2, 4)"),
-        (rs.GRUCell(2, 4, trainable_state=True, key=KEY), "GRUCell(2, 4, trainable_state=True)"),
+        (lambda: rs.RNNCell(2, 4, key=KEY), "RNNCell(2, 4)"),
+        (lambda: rs.RNNCell(2, 4, rs.relu, bias=False, key=KEY), "RNNCell(2, 4, relu, bias=False)"),
+        (lambda: rs.LSTMCell(2, 4, forget_bias=1.0, key=KEY), "LSTMCell(2, 4)"),
+        (
+            lambda: rs.GRUCell(2, 4, trainable_state=True, key=KEY),
+            "GRUCell(2, 4, trainable_state=True)",
+        ),
     ],
 )
-def test_a_cell_prints_as_the_call_that_builds_it(cell, text):
-    assert repr(cell) == text
+def test_a_cell_prints_as_the_call_that_builds_it(build, text):
+    assert repr(build()) == text
 
 
 @every_cell

@@ -279,16 +279,18 @@ def test_half_types_give_outputs_in_their_dtype_and_states_in_float32(build):
     ],
 )
 @pytest.mark.parametrize(
-    "layer",
+    "build",
     [
-        rs.LSTM(2, 3, return_state=True, key=KEY),
-        rs.Recurrence(rs.GRUCell(2, 3, key=KEY), return_state=True),
-        rs.Bidirectional(rs.GRUCell(2, 3, key=KEY), rs.GRUCell(2, 3, key=KEY), return_state=True),
+        lambda: rs.LSTM(2, 3, return_state=True, key=KEY),
+        lambda: rs.Recurrence(rs.GRUCell(2, 3, key=KEY), return_state=True),
+        lambda: rs.Bidirectional(
+            rs.GRUCell(2, 3, key=KEY), rs.GRUCell(2, 3, key=KEY), return_state=True
+        ),
     ],
-    ids=lambda layer: type(layer).__name__,
+    ids=["LSTM", "Recurrence", "Bidirectional"],
 )
-def test_return_state_survives_every_transformation(layer, change):
-    changed = change(layer)
+def test_return_state_survives_every_transformation(build, change):
+    changed = change(build())
     assert changed.return_state
     assert isinstance(changed(X), tuple)
 

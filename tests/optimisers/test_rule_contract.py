@@ -115,6 +115,7 @@ SIZES = {
 }
 
 
+@pytest.mark.optimised  # the ends of the range
 @pytest.mark.parametrize("case", RULES)
 def test_one_step_is_that_of_float64_for_gradients_of_any_size_in_every_dtype(case):
     row: Row = RULES[case]

@@ -306,34 +306,41 @@ def test_the_whole_result_of_withgradient_is_refused():
     assert "unpack" in caught.value.fix
 
 
-def bad_gradients():
-    good = rs.gradient(loss, net(), X)
-    weight = rs.at(good, "layers[0].weight")
-    return {
-        "a longer one": (
-            weight.set(jnp.ones((2, 3))),
-            "layers[0].weight: float32[2,3] for float32[2,2]",
-        ),
-        "a transposed vector": (
-            rs.at(good, "layers[1].bias").set(jnp.ones((2, 1))),
-            "layers[1].bias",
-        ),
-        "whole numbers": (weight.set(jnp.ones((2, 2), int)), "layers[0].weight: int32[2,2]"),
-        "complex numbers": (weight.set(jnp.ones((2, 2), complex)), "layers[0].weight: complex64"),
-        "for a buffer": (
-            rs.at(good, "layers[0].count").set(jnp.zeros(())),
-            "layers[0].count: float32[] for a leaf that is not trained",
-        ),
-        "of a smaller model": (Net(good.layers[:1]), "layers[1].weight: none"),
-        "of another model": (good.layers[0], "layers[0].weight: none"),
-        "a number": (1.0, "the model: 1.0"),
-    }
+BAD_GRADIENTS = {
+    "a longer one": (
+        lambda good: changed(good, "layers[0].weight", np.ones((2, 3), "f4")),
+        "layers[0].weight: float32[2,3] for float32[2,2]",
+    ),
+    "a transposed vector": (
+        lambda good: changed(good, "layers[1].bias", np.ones((2, 1), "f4")),
+        "layers[1].bias",
+    ),
+    "whole numbers": (
+        lambda good: changed(good, "layers[0].weight", np.ones((2, 2), "i4")),
+        "layers[0].weight: int32[2,2]",
+    ),
+    "complex numbers": (
+        lambda good: changed(good, "layers[0].weight", np.ones((2, 2), "c8")),
+        "layers[0].weight: complex64",
+    ),
+    "for a buffer": (
+        lambda good: changed(good, "layers[0].count", np.zeros((), "f4")),
+        "layers[0].count: float32[] for a leaf that is not trained",
+    ),
+    "of a smaller model": (lambda good: Net(good.layers[:1]), "layers[1].weight: none"),
+    "of another model": (lambda good: good.layers[0], "layers[0].weight: none"),
+    "a number": (lambda _: 1.0, "the model: 1.0"),
+}
 
 
-@pytest.mark.parametrize("case", bad_gradients())
-def test_a_gradient_that_does_not_fit_is_refused_and_named(case):
-    grads, detail = bad_gradients()[case]
+def changed(tree, path, value):
+    return rs.at(tree, path).set(jnp.asarray(value))
+
+
+@pytest.mark.parametrize(("spoil", "detail"), BAD_GRADIENTS.values(), ids=BAD_GRADIENTS)
+def test_a_gradient_that_does_not_fit_is_refused_and_named(spoil, detail):
     model = net()
+    grads = spoil(rs.gradient(loss, model, X))
     with pytest.raises(StructureError) as caught:
         rs.update(rs.setup(rs.Adam(), model), model, grads)
     assert any(detail in line for line in caught.value.details)

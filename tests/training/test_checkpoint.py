@@ -293,6 +293,7 @@ train(checkpoint=sys.argv[1])
 """
 
 
+@pytest.mark.optimised  # as in the process that is killed
 @pytest.mark.parametrize(("at", "code"), [(2, 42), (9, 0)])
 def test_a_process_killed_before_the_rename_leaves_the_checkpoint_before(path, whole, at, code):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -12,6 +12,8 @@ from scipy.special import softmax
 import rosin as rs
 from tests.loss_table import likelihood, read
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 DRAW = np.random.default_rng(2)
 LOGITS = 2 * DRAW.normal(size=(4, 3))
 SEQUENCES = [(), (0,), (1,), (0, 1), (0, 0), (1, 0, 1), (0, 1, 0, 1), (0, 0, 1)]

@@ -12,6 +12,8 @@ import rosin as rs
 from numerics import losses as sweep
 from numerics.ulps import HALF, SINGLE
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 SUBJECTS = sweep.subjects()
 MAX = float(np.finfo(np.float32).max)
 INF = np.inf

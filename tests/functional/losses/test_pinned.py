@@ -9,6 +9,8 @@ from scipy.special import softmax
 
 import rosin as rs
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 A = np.array
 ONE_HOT = A([[0.0, 1], [0, 1], [1, 0], [1, 0]])
 PREDICTED = A([[0.1, 0.9], [0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])

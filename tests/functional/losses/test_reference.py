@@ -11,6 +11,8 @@ import pytest
 import rosin as rs
 from tests.stored import FOLDER
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 WEIGHTS = (0.5, 2.0, 1.0, 0.25, 3.0)
 
 

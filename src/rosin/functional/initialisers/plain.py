@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rosin.core.types import Array, Key, Shape
 from rosin.core.validation import expect_between, refuse
 from rosin.errors import RangeError
-from rosin.functional.initialisers.checks import checked, expect_above, expect_finite
+from rosin.functional.initialisers.checks import checked, expect_above, expect_finite, in_a_row
 
 # Further out, a float32 has too few digits to tell the quantiles apart.
 _FAR = 3.0
@@ -112,7 +112,7 @@ def uniform(
     wide = checked(shape, dtype, subject="uniform")
     expect_finite(subject="uniform", lower=lower)
     expect_above(lower, subject="uniform", upper=upper)
-    share = jax.random.uniform(key, shape, wide)
+    share = in_a_row(lambda row: jax.random.uniform(key, row, wide), shape)
     return jnp.clip(lower * (1 - share) + upper * share, lower, upper).astype(dtype)
 
 
@@ -146,7 +146,8 @@ def normal(
     wide = checked(shape, dtype, subject="normal")
     expect_finite(subject="normal", mean=mean)
     expect_between(0, math.inf, subject="normal", include_high=False, std=std)
-    return (mean + std * jax.random.normal(key, shape, wide)).astype(dtype)
+    drawn = in_a_row(lambda row: jax.random.normal(key, row, wide), shape)
+    return (mean + std * drawn).astype(dtype)
 
 
 def truncated_normal(
@@ -201,5 +202,5 @@ def truncated_normal(
             got=f"lower={lower!r}, upper={upper!r}, mean={mean!r}, std={std!r}",
             fix="move the mean to the bounds, or pass a larger std",
         )
-    drawn = jax.random.truncated_normal(key, below, above, shape, wide)
+    drawn = in_a_row(lambda row: jax.random.truncated_normal(key, below, above, row, wide), shape)
     return jnp.clip(mean + std * drawn, lower, upper).astype(dtype)

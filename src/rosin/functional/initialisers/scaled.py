@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rosin.core.types import Array, Key, Shape
-from rosin.functional.initialisers.checks import evenly, fans
+from rosin.functional.initialisers.checks import evenly, fans, in_a_row
 
 # The standard deviation of a standard normal cut at -2 and 2.
 _CUT_DEVIATION = 0.8796256610342398
@@ -66,7 +66,8 @@ def glorot_normal(key: Key, shape: Shape, *, gain: float = 1.0, dtype: Any = jnp
     """
     wide, fan_in, fan_out = fans(shape, dtype, gain, subject="glorot_normal")
     std = gain * math.sqrt(2 / (fan_in + fan_out))
-    return (std * jax.random.normal(key, shape, wide)).astype(dtype)
+    drawn = in_a_row(lambda row: jax.random.normal(key, row, wide), shape)
+    return (std * drawn).astype(dtype)
 
 
 def kaiming_uniform(
@@ -123,7 +124,8 @@ def kaiming_normal(
     """
     wide, fan_in, _ = fans(shape, dtype, gain, subject="kaiming_normal")
     std = gain / math.sqrt(fan_in)
-    return (std * jax.random.normal(key, shape, wide)).astype(dtype)
+    drawn = in_a_row(lambda row: jax.random.normal(key, row, wide), shape)
+    return (std * drawn).astype(dtype)
 
 
 def lecun_uniform(key: Key, shape: Shape, *, gain: float = 1.0, dtype: Any = jnp.float32) -> Array:
@@ -180,4 +182,5 @@ def lecun_normal(key: Key, shape: Shape, *, gain: float = 1.0, dtype: Any = jnp.
     """
     wide, fan_in, _ = fans(shape, dtype, gain, subject="lecun_normal")
     std = gain / math.sqrt(fan_in) / _CUT_DEVIATION
-    return (std * jax.random.truncated_normal(key, -2, 2, shape, wide)).astype(dtype)
+    drawn = in_a_row(lambda row: jax.random.truncated_normal(key, -2, 2, row, wide), shape)
+    return (std * drawn).astype(dtype)

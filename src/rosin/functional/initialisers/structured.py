@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rosin.core.types import Array, Key, Shape
 from rosin.core.validation import expect_between, is_whole, refuse
 from rosin.errors import RangeError, ShapeError, shown
-from rosin.functional.initialisers.checks import checked, fans
+from rosin.functional.initialisers.checks import checked, fans, in_a_row
 
 
 def orthogonal(key: Key, shape: Shape, *, gain: float = 1.0, dtype: Any = jnp.float32) -> Array:
@@ -150,6 +150,7 @@ def sparse_init(
             fix="choose another initialiser for what is no matrix, for example normal",
         )
     values_key, places_key = jax.random.split(key)
-    places = jnp.argsort(jax.random.uniform(places_key, shape), axis=1)
-    values = std * jax.random.normal(values_key, shape, wide)
+    shares = in_a_row(lambda row: jax.random.uniform(places_key, row), shape)
+    places = jnp.argsort(shares, axis=1)
+    values = std * in_a_row(lambda row: jax.random.normal(values_key, row, wide), shape)
     return jnp.where(places < math.ceil(sparsity * shape[1]), 0, values).astype(dtype)
