@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import activations, attention, dispatch, norms, recurrent, steps
+from benchmarks import activations, attention, dispatch, guard, norms, recurrent, steps
 from benchmarks.paired import machine, paired
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -33,9 +33,11 @@ def main() -> None:
         measured[module.__name__.rpartition(".")[2]] = rows
         page.append(_section(module.TITLE, module.__doc__ or "", rows, module.BARS))
         print(page[-1])
-    measured["activations"] = activations.measure()
-    page.append(activations.section(measured["activations"]))
-    print(page[-1])
+    for table in (guard, activations):
+        name = table.__name__.rpartition(".")[2]
+        measured[name] = table.measure()
+        page.append(table.section(measured[name]))
+        print(page[-1])
     (DOCS / "benchmarks.json").write_text(json.dumps(measured, indent=2) + "\n")
     (DOCS / "benchmarks.md").write_text("\n".join(page))
 

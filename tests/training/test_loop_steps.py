@@ -45,6 +45,29 @@ def test_options_are_checked_before_the_first_step():
         train(batches(), validation=batches(), evaluate_average=1)
 
 
+def test_fifty_steps_with_all_that_changes_compile_twice():
+    """Learning rate, data and captured arrays change, and each epoch's last batch is smaller."""
+    model, opt_state = net(), rs.setup(rs.OptimiserChain(rs.ClipNorm(1.0), rs.Adam(0.01)), net())
+    counted = []
+    for epoch in range(10):
+        with compilations() as compiled:
+            for index, (x, y) in enumerate(batches(18)):
+                opt_state = rs.adjust(opt_state, learning_rate=0.01 / (1 + index + epoch))
+                batch = x + np.float32(0.1 * epoch), y
+                result = rs.trainstep(lambda m, *b: 2 * loss(m, *b), model, batch, opt_state)
+                model, opt_state = result.model, result.opt_state
+        counted.append(compiled)
+    assert counted[0].count("_traced_step") == 2
+    assert counted[1:] == [[]] * 9
+
+
+def test_a_run_of_fifty_steps_compiles_its_step_twice():
+    rule = rs.Adam(rs.Exp(0.01, 0.9))
+    with compilations() as compiled:
+        train(loader(18), epochs=10, rule=rule, precision="bf16")
+    assert compiled.count("_flat_step") == 2
+
+
 # --- float16 ----------------------------------------------------------------------------
 
 

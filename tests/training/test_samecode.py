@@ -5,6 +5,7 @@ import functools
 import types
 
 import jax.numpy as jnp
+import numpy as np
 
 from rosin.training.samecode import SameCode
 
@@ -34,6 +35,26 @@ def test_another_captured_value_default_or_option_is_another_program():
     assert not same(made(1), made(2))
     assert not same(made(1, 5), made(1, 6))
     assert not same(made(1, option=5), made(1, option=6))
+
+
+def test_equal_values_in_other_objects_are_another_program():
+    """What a function captures is compared by identity, so that nothing is taken for another."""
+    assert not same(made([1.0]), made([1.0]))
+    assert not same(made(np.float32(1.5)), made(np.float32(1.5)))
+    assert not same(made(True), made(1))
+    assert not same(made(0.0), made(-0.0))
+
+
+def test_functions_captured_by_functions_count():
+    inner = made(1)
+    assert same(made(inner), made(inner))
+    assert not same(made(made(1)), made(made(2)))
+
+
+def test_what_was_captured_stays_alive_with_the_program():
+    """An object that is gone may have left its place in memory to another one."""
+    kept = [SameCode(made(np.float32(i))) for i in range(100)]
+    assert len(set(kept)) == 100
 
 
 def test_equal_code_in_two_places_is_two_programs():

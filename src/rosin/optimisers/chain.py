@@ -115,7 +115,9 @@ class MixedPrecision(Rule):
 
     Steps too small to be seen in half precision add up in the copy, from which the
     model's parameters are rounded after each step. Only the outermost rule can be one.
-    Change parameters by hand, and `setup` has to be called again.
+    Change parameters by hand, and `setup` has to be called again. A model that is itself
+    in float32 computes in half precision by `precision=` of `train` or `trainstep`, which
+    needs no copy and scales gradients in float16.
 
     Args:
         rule: What moves the copy.

@@ -253,7 +253,8 @@ class AccumGrad(Rule):
     r"""Collect the mean of $n$ gradients; the rules behind see every $n$-th step only.
 
     It goes in front of a chain. In the steps between the parameters stay, and so does all
-    that the rules behind it remember: their counts, moments and schedules.
+    that the rules behind it remember: their counts, moments and schedules. To take one
+    batch in parts within one step, use `accumulate=` of `train` or `trainstep`.
 
     Args:
         count: The $n$, at least 1. Changed by `adjust` on the way, it counts for the
