@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import rosin as rs
@@ -173,6 +174,16 @@ CASES = {
     "a jit inside a gradient": lambda: rs.gradient(lambda m, x: jax.jit(m)(x + 0).mean(), mlp(), X),
     "training mode outside a gradient": lambda: rs.trainmode(mlp())(X),
     "the ambient stream under jit": jax.jit(lambda: rs.Dense(2, 3)),
+    "a group that fits nothing": lambda: rs.setup(
+        {"layer[0]": rs.Adam(1e-4), "**": rs.Adam()}, mlp()
+    ),
+    "a hyperparameter of two groups": lambda: rs.adjust(
+        rs.setup({"layers[0]": rs.Adam(1e-4), "**": rs.Adam()}, mlp()), learning_rate=1e-3
+    ),
+    "a schedule out of range": lambda: rs.Adam(rs.Exp(1e-3, 1.1)),
+    "an argument that optax asks for": lambda: rs.update(
+        rs.setup(optax.polyak_sgd(), mlp()), mlp(), rs.gradient(mean, mlp(), X)
+    ),
     "a rule in place of its state": lambda: rs.update(rs.Adam(), mlp(), mlp()),
     "the whole result as a gradient": lambda: rs.update(
         rs.setup(rs.Adam(), mlp()), mlp(), rs.withgradient(mean, mlp(), X)

@@ -13,6 +13,7 @@ from rosin.optimisers.chain import expect_rule
 from rosin.optimisers.rule import Progress, Rule
 
 MAX_LISTED = 8
+MAX_NEAR = 3
 
 
 class Groups(Rule):
@@ -111,7 +112,7 @@ def _expect_members(
         if group:
             continue
         taken = any(covering[glob].covers(path) for path in paths)
-        near = difflib.get_close_matches(glob, paths, n=MAX_LISTED, cutoff=0.0)
+        near = difflib.get_close_matches(glob, paths, n=MAX_NEAR, cutoff=0.0)
         refuse(
             StructureError,
             subject="setup",
@@ -119,7 +120,7 @@ def _expect_members(
             got="none that an earlier group has left" if taken else "none of that path",
             fix="put the narrower glob first"
             if taken
-            else "use paths as rs.trainables(model, paths=True) lists them; nearest first:",
+            else "use a path that rs.trainables(model, paths=True) lists; the nearest are above",
             details=() if taken else tuple(near),
         )
 

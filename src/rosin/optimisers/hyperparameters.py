@@ -169,7 +169,17 @@ def _expect_values_in(bounds: Range, owner: str, name: str, schedule: Schedule) 
             fix="compute it with jax.numpy, elementwise",
         )
     for step, value in zip(PROBED.tolist(), values.tolist(), strict=True):
-        _expect_in(bounds, owner, f"{name} at step {step}", value)
+        try:
+            _expect_in(bounds, owner, f"{name} at step {step}", value)
+        except RangeError as error:
+            refuse(
+                RangeError,
+                subject=owner,
+                expected=error.expected,
+                got=error.got,
+                fix="bound the schedule, as in rs.Shortened(schedule, 1000) or "
+                "rs.CombinedSchedule(jnp.minimum, schedule, 0.1)",
+            )
 
 
 def plain(value: Any) -> Any:

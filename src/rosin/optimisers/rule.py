@@ -143,7 +143,8 @@ class Rule(Numbers):
         """
         if where:
             parts = self.parts()
-            expect_known([where[0]], list(parts), subject=self, what="parts")
+            owner = type(self).__name__
+            expect_known([where[0]], list(parts), subject=owner, what="parts")
             return self.with_part(where[0], parts[where[0]].adjusted(*where[1:], **changes))
         for name, value in changes.items():
             self = _with(self, name, value)  # noqa: PLW0642
@@ -160,13 +161,14 @@ def _with(rule: Any, name: str, value: Any) -> Any:
         chosen = ", ".join(map(repr, owners[0]))
         refuse(
             StructureError,
-            subject=type(rule).__name__,
+            subject="adjust",
             expected=f"to be told whose {name}",
             got=f"{len(owners)} rules that have it: {listed}",
             fix=f"name one of them: rs.adjust(opt_state, {chosen}, {name}=...)",
         )
     if not owners:
-        expect_known([name], _known(rule), subject=rule, what="hyperparameters")
+        owner = type(rule).__name__
+        expect_known([name], _known(rule), subject=owner, what="hyperparameters")
     return rule.adjusted(*owners[0], **{name: value})
 
 
