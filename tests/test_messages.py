@@ -82,6 +82,24 @@ def decode(tokens, **options):
     return layer.decode(np.ones((1, tokens, 4), "f4"), layer.empty_cache(1, 4))
 
 
+def told(*callbacks, **options):
+    weight = jnp.ones(4)
+    opt_state = rs.setup(rs.Descent(0.1), weight)
+    return rs.train(
+        lambda weight, x: (x * weight).mean(),
+        weight,
+        [X],
+        opt_state,
+        callbacks=callbacks,
+        progress=False,
+        **options,
+    )
+
+
+def callback(**contents):
+    return type("Mine", (rs.Callback,), contents)()
+
+
 CASES = {
     "a wrong width": lambda: rs.Chain(dense(4, 4), dense(5, 1))(X),
     "a wrong width under jit": lambda: jax.jit(rs.Chain(dense(4, 4), rs.Chain(dense(5, 1))))(X),
@@ -205,6 +223,16 @@ CASES = {
     "labels that are floats": lambda: rs.accuracy(X, np.ones(7, "f4")),
     "a batch that is no pair": lambda: rs.evaluate(mlp(), [X], rs.metrics.F1(3)),
     "a metric that is not called": lambda: rs.evaluate(mlp(), [X], {"accuracy": rs.Accuracy}),
+    "a callback that reads more than it declares": lambda: told(
+        callback(reads={"history"}, on_epoch_end=lambda self, run: run.model)
+    ),
+    "a callback that hears of an event that is none": lambda: callback(
+        on_epoch_ends=lambda self, run: None
+    ),
+    "two callbacks that change one thing": lambda: told(
+        rs.ReduceOnPlateau("loss"), callback(changes={"learning_rate"})
+    ),
+    "early stopping without validation": lambda: told(rs.EarlyStopping()),
     "data of unequal lengths": lambda: rs.DataLoader((X, X[:3]), batch_size=2),
     "a batch size of zero": lambda: rs.DataLoader(X, batch_size=0),
     "a truncated file": lambda: in_folder(truncated),
@@ -249,7 +277,8 @@ def page():
 @pytest.mark.parametrize("case", CASES)
 def test_a_message_has_its_four_parts_and_reads_as_reviewed(case):
     text = message(case)
-    first, *_, last = [line for line in text.splitlines() if not line.startswith("at epoch")]
+    notes = ("at epoch", "in the callback")
+    first, *_, last = [line for line in text.splitlines() if not line.startswith(notes)]
     assert ": expected " in first
     assert ", got " in first
     assert last.startswith("  fix: ")

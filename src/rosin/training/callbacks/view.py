@@ -324,11 +324,12 @@ class RunView:
     ) -> Moment:
         moment = self._now()
         if permission not in declared:
+            own = ", ".join(sorted(declared))
             names = ", ".join(f'"{name}"' for name in sorted({*declared, permission}))
             refuse(
                 StructureError,
                 subject=f"{self._name} in {moment.event}",
-                expected=f"only what its {kind} declares: {', '.join(sorted(declared)) or 'none'}",
+                expected=f"what {kind} declares ({own or 'nothing'}) and no more",
                 got=f"a use of {attribute}",
                 fix=f"declare {kind} = {{{names}}} in the class, or leave it alone",
             )
