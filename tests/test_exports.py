@@ -72,7 +72,16 @@ def test_an_unknown_name_is_an_attribute_error_that_names_the_nearest():
         rosin.xyzzy  # noqa: B018
     with pytest.raises(AttributeError, match="'conv' is the nearest"):
         functional.conf  # noqa: B018
+    with pytest.raises(AttributeError, match="'relu' is the nearest"):
+        rosin.ReLU  # noqa: B018
+    with pytest.raises(AttributeError, match="'Linear'; here it is 'Dense'"):
+        rosin.Linear  # noqa: B018
     assert not hasattr(rosin, "__path_of_nothing__")
+
+
+def test_the_names_of_other_libraries_lead_to_public_ones():
+    assert set(rosin.FOREIGN.values()) <= set(rosin.__all__)
+    assert not set(rosin.FOREIGN) & set(rosin.__all__)
 
 
 def test_dir_lists_the_public_names():

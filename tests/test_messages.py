@@ -183,6 +183,14 @@ CASES = {
     "a label to ignore that nobody named": lambda: rs.logitcrossentropy(
         jnp.ones((2, 3)), np.array([0, -1])
     ),
+    "logits and labels swapped": lambda: rs.logitcrossentropy(np.array([0, 1]), jnp.ones((2, 3))),
+    "labels of floating point": lambda: rs.logitcrossentropy(jnp.ones((2, 3)), jnp.ones(2)),
+    "one-hot rows for an embedding": lambda: rs.Embedding(4, 2, key=KEY)(X),
+    "an argument of another library": lambda: rs.Conv((3, 3), 1, 8, padding=1),
+    "a size in place of both": lambda: rs.Dense(3),
+    "a list in place of an array": lambda: rs.relu([1.0, -1.0]),
+    "a list in place of a tuple": lambda: rs.MaxPool([2, 2]),
+    "the name of an activation": lambda: rs.Dense(4, 3, "relu"),
     "a blank among the labels": lambda: rs.ctc_loss(jnp.ones((1, 4, 3)), np.array([[0, 2]])),
     "a loss that is a vector": lambda: step(lambda m, x: m(x)),
     "a loss that is an integer": lambda: step(lambda m, x: m(x).argmax()),

@@ -238,9 +238,29 @@ PUBLIC = {
     "rosin.training.step": ("StepResult", "trainstep"),
 }
 PACKAGES = ("functional",)
+# What users of PyTorch, Keras and Flux write first, where the nearest name misleads.
+FOREIGN = {
+    "AvgPool1d": "MeanPool",
+    "AvgPool2d": "MeanPool",
+    "BCELoss": "binarycrossentropy",
+    "BCEWithLogitsLoss": "logitbinarycrossentropy",
+    "CrossCor": "Conv",
+    "CrossEntropyLoss": "logitcrossentropy",
+    "Identity": "identity",
+    "L1Loss": "mae",
+    "Linear": "Dense",
+    "MSELoss": "mse",
+    "SGD": "Descent",
+    "Sequential": "Chain",
+    "binary_cross_entropy_with_logits": "logitbinarycrossentropy",
+    "cross_entropy": "logitcrossentropy",
+    "l1_loss": "mae",
+    "log_softmax": "logsoftmax",
+    "mse_loss": "mse",
+}
 _NAMES = {name: home for home, names in PUBLIC.items() for name in names}
 _HOMES = _NAMES | {package: f"rosin.{package}" for package in PACKAGES}
 
 __version__ = "0.1.0"
 __all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]  # noqa: PLE0605
-__getattr__, __dir__ = lazily("rosin", lambda: _HOMES)
+__getattr__, __dir__ = lazily("rosin", lambda: _HOMES, FOREIGN)

@@ -45,7 +45,7 @@ def test_whole_numbers_from_the_bound_on_pass(value):
     v.expect_at_least(1, subject="it", n=value)
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, "1", None, True, math.nan, np.float32(2), [1]])
+@pytest.mark.parametrize("value", [0, -1, 1.5, "1", None, True, math.nan, np.float32(2), [1]])
 def test_other_values_are_not_at_least_one(value):
     kind, expected, _, fix = words(lambda: v.expect_at_least(1, subject="it", ok=3, n=value))
     assert kind is RangeError
@@ -68,6 +68,32 @@ def test_other_values_are_no_sizes(sizes):
     kind, expected, *_ = words(lambda: v.expect_sizes(sizes, subject="it", name="kernel"))
     assert kind is RangeError
     assert expected == "kernel to be a tuple of whole numbers of at least 1"
+
+
+def test_the_fix_keeps_the_numbers_that_were_meant():
+    fixes = [
+        words(lambda value=value: v.expect_sizes(value, subject="it", name="kernel"))[3]
+        for value in ([3, 5], 3, [], [0])
+    ]
+    assert fixes[0] == "pass kernel=(3, 5), in round brackets"
+    assert fixes[1:] == [
+        "pass kernel=(3, 3) for two axes",
+        *["pass kernel=(1, 1) for two axes"] * 2,
+    ]
+    for value, size in [(3.0, "3"), (0.0, "1 or more"), (2.5, "1 or more"), (INF, "1 or more")]:
+        fix = words(lambda value=value: v.expect_at_least(1, subject="it", size=value))[3]
+        assert fix == f"pass size={size}"
+    fix = words(lambda: v.expect_callable(subject="it", activation="relu"))[3]
+    assert fix.endswith("the object itself and not its name")
+
+
+@pytest.mark.parametrize("value", [[1.0, 2.0], (1, 2), None, "float32"])
+def test_what_is_no_array_is_to_be_made_one(value):
+    kind, _, _, fix = words(lambda: v.expect_floating(value, subject="it"))
+    assert (kind, fix) == (DtypeError, "convert it with jnp.asarray(x, jnp.float32)")
+    kind, _, _, fix = words(lambda: v.expect_integer(value, subject="it"))
+    assert kind is DtypeError
+    assert fix.endswith(" jnp.asarray(x, jnp.int32)")
 
 
 INTERVALS = {

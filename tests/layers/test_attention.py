@@ -157,7 +157,11 @@ def test_half_types_differentiate_on_every_device(convert):
         (lambda: build(dropout=1.5), rs.RangeError, "dropout to be a number"),
         (lambda: build(causal=1), rs.StructureError, "causal to be of class bool"),
         (lambda: build(rotary=True), rs.StructureError, "rotary to be of class Rotary"),
-        (lambda: build(heads=8, rotary=rs.RotaryPositions()), rs.RangeError, "2, for pairs"),
+        (
+            lambda: build(heads=8, rotary=rs.RotaryPositions()),
+            rs.RangeError,
+            "an even number of features",
+        ),
         (lambda: build()(X[0]), rs.ShapeError, "shape (batch, time, features)"),
         (lambda: build()(X[..., :4]), rs.ShapeError, "shape (..., 8)"),
         (lambda: build()(X, X[:1]), rs.ShapeError, "q (batch, time, ...)"),

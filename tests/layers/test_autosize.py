@@ -66,8 +66,25 @@ FILLED = {
     ),
     "under weight norm": (lambda n: rs.WeightNorm(rs.Dense(n, 3)), 5, [(2, 5)]),
     "under spectral norm": (lambda n: rs.SpectralNorm(rs.Dense(n, 3)), 5, [(2, 5)]),
+    "deep under weight norm": (
+        lambda n: rs.Chain(
+            rs.Dense(n, 4), rs.WeightNorm(rs.Chain(rs.Dense(4, 3), mixed(n)), "layers[1].weight")
+        ),
+        3,
+        [(2, 3)],
+    ),
+    "a stack of blocks": (
+        lambda n: rs.TransformerEncoder([rs.TransformerEncoderBlock(n, heads=2) for _ in range(2)]),
+        4,
+        [(1, 3, 4)],
+    ),
     "shared": (lambda n: twice(rs.share(rs.Dense(n, n))), 5, [(2, 5)]),
 }
+
+
+def mixed(size):
+    """Make a layer whose size is known, or found in the middle of a chain."""
+    return rs.Dense(size, 2)
 
 
 def twice(layer):

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import jax
 import jax.numpy as jnp
 
+from rosin.core.locate import walk_modules
 from rosin.core.paths import as_where
 from rosin.core.validation import expect_at_least, is_whole, refuse
 from rosin.errors import DtypeError, RangeError, ShapeError, StateError, StructureError, shown
@@ -138,6 +139,11 @@ def holds_auto(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return any(map(holds_auto, value))
     return isinstance(value, Auto)
+
+
+def holds_unfinished(value: object) -> bool:
+    """Tell whether an argument is a layer that waits for its sizes, or has one inside."""
+    return any(isinstance(module, Unfinished) for _, module in walk_modules(value))
 
 
 def resolved(value: Any, inputs: tuple[Any, ...]) -> Any:

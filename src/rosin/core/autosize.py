@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from rosin.core.auto import Unfinished, refuse_unfinished, resolved
+from rosin.core.auto import Unfinished, holds_unfinished, refuse_unfinished, resolved
 from rosin.core.declare import marks_of
 from rosin.core.locate import relocate, walk_modules
 from rosin.core.module import Module
@@ -49,8 +49,13 @@ class Recipe:
 
 
 def _filled(value: Any, inputs: tuple[Any, ...]) -> Any:
-    """Fill in an argument; a layer among them takes what arrives at the one around it."""
-    return value.recipe.build(inputs) if isinstance(value, Deferred) else resolved(value, inputs)
+    """Fill in an argument; layers among them take what arrives at the one around them."""
+    if not holds_unfinished(value):
+        return resolved(value, inputs)
+    if isinstance(value, (tuple, list)):
+        return type(value)(_filled(item, inputs) for item in value)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), inputs)
+    return _traced(value, value, shapes)
 
 
 _building: ContextVar[dict[Recipe, Any] | None] = ContextVar("rosin_autosize", default=None)
@@ -147,6 +152,11 @@ def autosize(model: M, *inputs: Any, dtype: Any = jnp.float32) -> M:
             fix="pass the shape of a batch, such as rs.autosize(model, (1, 28, 28, 3))",
         )
     called, arguments = abstract_call(model, inputs, dtype, {}, subject="autosize")
+    return _traced(called, model, arguments)
+
+
+def _traced(called: Any, model: M, arguments: Any) -> M:
+    """Build the layers of a model, by a call that reaches all of them."""
     built: dict[Recipe, Any] = {}
     token = _building.set(built)
     try:

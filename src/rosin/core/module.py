@@ -21,7 +21,8 @@ import numpy as np
 from jax.core import Tracer
 
 from rosin.core.admit import admitted
-from rosin.core.auto import Unfinished, holds_auto
+from rosin.core.arguments import expect_arguments
+from rosin.core.auto import holds_auto, holds_unfinished
 from rosin.core.declare import (
     PROGRAM,
     VISIT,
@@ -70,12 +71,16 @@ class ModuleMeta(abc.ABCMeta):
             contents.update(zip(cls.declared.static, program[2:], strict=True))
             contents[PROGRAM] = program
             return made
-        waits = cls.looks_inside and any(isinstance(a, Unfinished) for a in args)
-        if waits or any(map(holds_auto, (args, *kwargs.values()))):
+        given = (*args, *kwargs.values())
+        if any(map(holds_auto, given)) or (cls.looks_inside and any(map(holds_unfinished, given))):
             from rosin.core.autosize import deferred
 
             return deferred(cls, args, kwargs)
-        made.__init__(*args, **kwargs)
+        try:
+            made.__init__(*args, **kwargs)
+        except TypeError:
+            expect_arguments(cls.__init__, args, kwargs, subject=cls.__name__)
+            raise
         seal(made)
         return made
 

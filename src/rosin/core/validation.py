@@ -55,8 +55,14 @@ def expect_at_least(bound: int, *, subject: object, **named: object) -> None:
                 subject=subject,
                 expected=f"{name} to be a whole number of at least {bound}",
                 got=shown(value),
-                fix=f"pass {name}={max(bound, 1)} or more",
+                fix=f"pass {name}={_whole(value, bound) or f'{max(bound, 1)} or more'}",
             )
+
+
+def _whole(value: object, bound: int) -> int | None:
+    """Return the whole number that a float such as 3.0 stands for, if it is large enough."""
+    stands = isinstance(value, float) and value.is_integer() and value >= bound
+    return int(value) if stands else None  # pyright: ignore[reportArgumentType]
 
 
 def expect_sizes(
@@ -66,12 +72,15 @@ def expect_sizes(
     fits = isinstance(sizes, tuple) and len(sizes) > 0
     if not fits or not all(is_whole(n) and n >= bound for n in sizes):
         one: Any = sizes if is_whole(sizes) and max(bound, sizes) == sizes else max(bound, 1)
+        listed = isinstance(sizes, list) and all(is_whole(n) and n >= bound for n in sizes)
         refuse(
             RangeError,
             subject=subject,
             expected=f"{name} to be a tuple of whole numbers of at least {bound}",
             got=shown(sizes),
-            fix=f"pass {name}=({one}, {one}) for two {axes}",
+            fix=f"pass {name}={tuple(sizes)}, in round brackets"
+            if listed and sizes
+            else f"pass {name}=({one}, {one}) for two {axes}",
         )
 
 
@@ -153,7 +162,8 @@ def expect_callable(*, subject: object, **named: object) -> None:
                 subject=subject,
                 expected=f"{name} to be callable",
                 got=shown(value),
-                fix=f"pass a function or a layer as {name}",
+                fix=f"pass a function or a layer as {name}"
+                + (", the object itself and not its name" if isinstance(value, str) else ""),
             )
 
 
@@ -284,27 +294,36 @@ def expect_same_shape(a: Any, b: Any, *, subject: object, names: tuple[str, str]
 
 
 def expect_floating(x: Any, *, subject: object, name: str = "x") -> None:
-    """Refuse an array that is neither of floating point nor complex."""
-    if not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+    """Refuse an array that is neither of floating point nor complex, and what is no array."""
+    if not has_dtype(x) or not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
         refuse(
             DtypeError,
             subject=subject,
             expected=f"{name} of a floating-point dtype",
             got=shown(x),
-            fix=f"convert it with {name}.astype(jnp.float32)",
+            fix=f"convert it with {_conversion(x, name, 'jnp.float32')}",
         )
 
 
 def expect_integer(x: Any, *, subject: object, name: str = "x") -> None:
-    """Refuse an array that does not hold whole numbers."""
-    if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
+    """Refuse an array that does not hold whole numbers, and what is no array."""
+    if not has_dtype(x) or not jnp.issubdtype(jnp.result_type(x), jnp.integer):
         refuse(
             DtypeError,
             subject=subject,
             expected=f"{name} of an integer dtype",
             got=shown(x),
-            fix=f"pass whole numbers, for example {name}.astype(jnp.int32)",
+            fix=f"pass whole numbers, for example {_conversion(x, name, 'jnp.int32')}",
         )
+
+
+def has_dtype(x: object) -> bool:
+    """Tell whether something is an array or a number; a list is neither."""
+    return hasattr(x, "dtype") or isinstance(x, numbers.Number)
+
+
+def _conversion(x: object, name: str, dtype: str) -> str:
+    return f"{name}.astype({dtype})" if has_dtype(x) else f"jnp.asarray({name}, {dtype})"
 
 
 def expect_not_empty(x: Any, *, subject: object, name: str) -> None:

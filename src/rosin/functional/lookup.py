@@ -15,7 +15,7 @@ from rosin.core.validation import (
     expect_same_shape,
     refuse,
 )
-from rosin.errors import RangeError, ShapeError, StructureError, shown
+from rosin.errors import DtypeError, RangeError, ShapeError, StructureError, shown
 from rosin.functional.indexing import gather, known, scatter
 
 Reduction: TypeAlias = str | Callable[..., Array]
@@ -49,6 +49,7 @@ def embedding(
         >>> embedding(jnp.array([[1.0], [2.0]]), jnp.array([1, 0])).ravel()
         Array([2., 1.], dtype=float32)
     """
+    _expect_indices(indices, len(table), subject=subject)
     rows = gather(table, indices, subject=subject)
     if padding_index is None:
         return rows
@@ -109,6 +110,7 @@ def embedding_bag(
         zero; in Flux it is an error.
     """
     _expect_reduction(reduction, offsets, weights, padding_index, subject=subject)
+    _expect_indices(indices, len(table), subject=subject)
     rows = gather(table, indices, subject=subject)
     if callable(reduction):
         _expect_bags(indices, subject=subject)
@@ -164,6 +166,19 @@ def _reduced_rows(
         y = y / jnp.maximum(counts, 1).astype(y.dtype)
     ordered = (starts[:1] == 0).all() & (jnp.diff(starts) >= 0).all() & (starts <= len(rows)).all()
     return jnp.where(ordered, y, jnp.nan)
+
+
+def _expect_indices(indices: Any, length: int, *, subject: object) -> None:
+    """Refuse one-hot rows, whose whole numbers would be wrong indices."""
+    shape = getattr(indices, "shape", ())
+    if shape[-1:] == (length,) and not jnp.issubdtype(indices.dtype, jnp.integer):
+        refuse(
+            DtypeError,
+            subject=subject,
+            expected="indices of an integer dtype",
+            got=f"{shown(indices)}, with as many entries in a row as the table has rows",
+            fix="turn one-hot rows into indices with rs.onecold(x)",
+        )
 
 
 def _expect_in_order(offsets: Any, length: int, *, subject: object) -> None:

@@ -56,13 +56,16 @@ def at_least_float32(*arrays: Array) -> Any:
     return functools.reduce(np.promote_types, (a.dtype for a in arrays), np.dtype(np.float32))
 
 
-def expand_axes(axes: int | tuple[int, ...], rank: int, *, subject: object) -> tuple[int, ...]:
+def expand_axes(
+    axes: int | tuple[int, ...], rank: int, *, subject: object, name: str = "axes"
+) -> tuple[int, ...]:
     """Count axes from the front and sort them.
 
     Args:
         axes: One axis or several, each from `-rank` to `rank - 1`.
         rank: The rank of the array.
         subject: What complains in the message.
+        name: What the message calls the axes.
 
     Raises:
         RangeError: There is no axis, one that the array does not have, or one twice.
@@ -79,9 +82,9 @@ def expand_axes(axes: int | tuple[int, ...], rank: int, *, subject: object) -> t
     refuse(
         RangeError,
         subject=subject,
-        expected=f"axes to be different whole numbers of at least {-rank} and below {rank}",
+        expected=f"{name} to be different whole numbers of at least {-rank} and below {rank}",
         got=shown(axes),
-        fix="pass axes=-1, or a tuple of axes that the array has",
+        fix=f"pass {name}=-1, or a tuple of axes that the array has",
     )
 
 

@@ -138,7 +138,7 @@ def glu(x: ArrayLike, *, axis: int = -1) -> Array:
         Dauphin et al. 2017, eq. 1; Flux.jl `glu`, over the last axis in place of the first.
     """
     x = real_array(x, subject="glu")
-    (axis,) = expand_axes((axis,), x.ndim, subject="glu")
+    (axis,) = expand_axes((axis,), x.ndim, subject="glu", name="axis")
     if x.shape[axis] % 2:
         refuse(
             ShapeError,
@@ -156,7 +156,7 @@ def _prepared(
 ) -> tuple[Array, Axes, Any]:
     """Check the arguments; return the scores in float32 or wider, masked by infinity."""
     x = real_array(x, subject=subject)
-    axes = expand_axes(axis, x.ndim, subject=subject)
+    axes = expand_axes(axis, x.ndim, subject=subject, name="axis")
     wide = x.astype(at_least_float32(x))
     if mask is not None:
         wide = jnp.where(as_mask(mask, x.shape, subject=subject), wide, -jnp.inf)

@@ -15,6 +15,7 @@ from rosin.core.types import Array, Buffer, Initialiser, Key, Static
 from rosin.core.validation import (
     expect_at_least,
     expect_between,
+    expect_divides,
     expect_kind,
     expect_rank,
     expect_sizes,
@@ -163,13 +164,13 @@ class MultiHeadAttention(Module):
         value_size = qk_size if value_size is None else value_size
         out_size = query_size if out_size is None else out_size
         expect_at_least(1, subject=name, qk_size=qk_size, value_size=value_size, out_size=out_size)
-        _expect_divides("heads", heads, qk_size=qk_size, value_size=value_size)
-        _expect_divides("kv_heads", kv_heads, heads=heads)
+        expect_divides(heads, subject=name, name="heads", qk_size=qk_size, value_size=value_size)
+        expect_divides(kv_heads, subject=name, name="kv_heads", heads=heads)
         expect_between(0, 1, subject=name, dropout=dropout)
         expect_kind(bool, subject=name, causal=causal)
         if rotary is not None:
             expect_kind(RotaryPositions, subject=name, rotary=rotary)
-            _expect_divides("2, for pairs of features,", 2, qk_size_of_a_head=qk_size // heads)
+            _expect_pairs(qk_size, heads)
         keys = jax.random.split(resolve_key(key, subject=name), 5)
         shares = {"bias": bias, "init": init}
         self.query = Dense(query_size, qk_size, key=keys[0], **shares)
@@ -343,13 +344,12 @@ def _expect_three(sizes: tuple[int, ...]) -> tuple[int, int, int]:
     return sizes[0], sizes[1], sizes[2]
 
 
-def _expect_divides(name: str, divisor: int, **sizes: int) -> None:
-    for size_name, size in sizes.items():
-        if size % divisor:
-            refuse(
-                RangeError,
-                subject="MultiHeadAttention",
-                expected=f"{name} to divide {size_name}={size}",
-                got=f"{name}={divisor}",
-                fix=f"pass {size_name} as a multiple of {divisor}",
-            )
+def _expect_pairs(qk_size: int, heads: int) -> None:
+    if qk_size // heads % 2:
+        refuse(
+            RangeError,
+            subject="MultiHeadAttention",
+            expected="an even number of features for each head, since rotary turns pairs of them",
+            got=f"qk_size={qk_size} with heads={heads}",
+            fix=f"pass qk_size as a multiple of {2 * heads}",
+        )

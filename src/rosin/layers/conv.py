@@ -10,10 +10,11 @@ from rosin.core.types import Activation, Array, Initialiser, Key, Static
 from rosin.core.validation import (
     expect_at_least,
     expect_callable,
+    expect_divides,
     expect_sizes,
     refuse,
 )
-from rosin.errors import RangeError, ShapeError, shown
+from rosin.errors import ShapeError, shown
 from rosin.functional.activations import identity
 from rosin.functional.convolution import (
     conv,
@@ -96,7 +97,13 @@ class Conv(Module):
         expect_sizes(kernel, subject="Conv", name="kernel", axes="spatial axes")
         expect_at_least(1, subject="Conv", in_channels=in_channels, out_channels=out_channels)
         expect_callable(subject="Conv", activation=activation, init=init)
-        _expect_divides(groups, "Conv", in_channels=in_channels, out_channels=out_channels)
+        expect_divides(
+            groups,
+            subject="Conv",
+            name="groups",
+            in_channels=in_channels,
+            out_channels=out_channels,
+        )
         rank = len(kernel)
         self.stride = expand_sizes(stride, rank, subject="Conv", name="stride")
         self.pad = expand_pad(pad, rank, subject="Conv")
@@ -211,7 +218,13 @@ class ConvTranspose(Module):
         expect_sizes(kernel, subject=subject, name="kernel", axes="spatial axes")
         expect_at_least(1, subject=subject, in_channels=in_channels, out_channels=out_channels)
         expect_callable(subject=subject, activation=activation, init=init)
-        _expect_divides(groups, subject, in_channels=in_channels, out_channels=out_channels)
+        expect_divides(
+            groups,
+            subject=subject,
+            name="groups",
+            in_channels=in_channels,
+            out_channels=out_channels,
+        )
         rank = len(kernel)
         self.stride = expand_sizes(stride, rank, subject=subject, name="stride")
         self.pad = expand_pad(pad, rank, subject=subject)
@@ -377,16 +390,3 @@ def _as_channels(x: Array, weight: Array, channels: int, *, subject: Module) -> 
             f"the layer with {name}={x.shape[-1]}",
         )
     return x
-
-
-def _expect_divides(groups: int, subject: str, **channels: int) -> None:
-    expect_at_least(1, subject=subject, groups=groups)
-    for name, count in channels.items():
-        if count % groups:
-            refuse(
-                RangeError,
-                subject=subject,
-                expected=f"groups to divide {name}={count}",
-                got=f"groups={groups}",
-                fix=f"pass {name} as a multiple of {groups}, or groups=1",
-            )

@@ -11,7 +11,6 @@ from rosin.core.validation import (
     expect_at_least,
     expect_callable,
     expect_index,
-    expect_integer,
     expect_one_of,
 )
 from rosin.functional.initialisers import normal
@@ -75,7 +74,6 @@ class Embedding(Module):
 
     def __call__(self, indices: Array) -> Array:
         """Map integers `(...)` to rows `(..., features)`."""
-        expect_integer(indices, subject=self, name="indices")
         return embedding(self.weight, indices, padding_index=self.padding_index, subject=self)
 
     def __rich_repr__(self) -> Iterator[Any]:
@@ -154,7 +152,6 @@ class EmbeddingBag(Module):
         self, indices: Array, offsets: Array | None = None, *, weights: Array | None = None
     ) -> Array:
         """Map bags of integers to one row for each bag."""
-        expect_integer(indices, subject=self, name="indices")
         return embedding_bag(
             self.weight,
             indices,

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
 
-from rosin.core.auto import Unfinished, refuse_unfinished
 from rosin.core.locate import is_module
 from rosin.core.module import Module
 from rosin.core.random import resolve_key
@@ -57,7 +56,6 @@ class WeightNorm(Module):
 
     Raises:
         StructureError: `layer` is no module, or it has no such array.
-        StateError: A size of the layer is still `auto`.
         RangeError: `axis` is no axis of the array, or is all of them, or a part of the
             array is all zero and so has no direction.
         DtypeError: The array is not of a floating-point dtype.
@@ -82,7 +80,9 @@ class WeightNorm(Module):
         self, layer: Any, which: str = "weight", *, axis: int | tuple[int, ...] = -1
     ) -> None:
         array = _array_of(layer, which, subject="WeightNorm")
-        chosen = () if axis == () else expand_axes(axis, array.ndim, subject="WeightNorm")
+        chosen = ()
+        if axis != ():
+            chosen = expand_axes(axis, array.ndim, subject="WeightNorm", name="axis")
         if len(chosen) == array.ndim:
             refuse(
                 RangeError,
@@ -143,7 +143,6 @@ class SpectralNorm(Module):
 
     Raises:
         StructureError: `layer` is no module, or it has no such array.
-        StateError: A size of the layer is still `auto`.
         ShapeError: The array has fewer than two axes.
         RangeError: An argument is out of its range, or the array is all zero.
         DtypeError: The array is not of a floating-point dtype.
@@ -265,9 +264,6 @@ def _array_of(layer: Any, which: str, *, subject: str) -> Array:
             got=shown(layer),
             fix="pass a layer such as Dense(2, 3)",
         )
-    for path, module in modules(layer).items():
-        if isinstance(module, Unfinished):
-            refuse_unfinished(module, path)
     expect_kind(str, subject=subject, which=which)
     array = at(layer, which).get()
     if not hasattr(array, "dtype"):

@@ -21,6 +21,7 @@ from rosin.layers.transformer import Block, TransformerDecoderBlock, Transformer
 class Stack(Module, abc.ABC):
     """What stacks of encoder and of decoder blocks share."""
 
+    looks_inside = True
     blocks: ScanLayers
     norm: LayerNorm | None
 

@@ -99,6 +99,31 @@ def test_options_that_do_not_fit_are_refused(loss, x, options, kind):
     assert "labels" in caught.value.expected
 
 
+X43, Y4 = np.ones((4, 3), np.float32), np.array([0, 1, 2, 0])
+MISTAKES = {
+    "swapped": (lambda: rs.logitcrossentropy(Y4, X43), "swap the two arguments"),
+    "labels of floating point": (
+        lambda: rs.logitfocal_loss(X43, Y4.astype(np.float32)),
+        "convert labels with target.astype(jnp.int32)",
+    ),
+    "a list of labels": (
+        lambda: rs.crossentropy(X43, [0, 1, 2, 0]),
+        "convert it with jnp.asarray(target)",
+    ),
+    "channels first": (
+        lambda: rs.logitcrossentropy(np.ones((2, 3, 5), np.float32), np.zeros((2, 5), int)),
+        "move the classes to the last axis with jnp.moveaxis(logits, 1, -1)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "fix"), MISTAKES.values(), ids=MISTAKES)
+def test_a_likely_mistake_is_told_how_to_be_mended(call, fix):
+    with pytest.raises((rs.DtypeError, rs.ShapeError)) as caught:
+        call()
+    assert caught.value.fix == fix
+
+
 @pytest.mark.parametrize("loss", [rs.focal_loss, rs.logitfocal_loss, rs.binary_focal_loss])
 @pytest.mark.parametrize("gamma", [-1.0, np.nan, np.inf, "2"])
 def test_a_focus_is_at_least_0(loss, gamma):

@@ -7,8 +7,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from rosin.core.types import Array, ArrayLike
-from rosin.core.validation import expect_between, expect_same_shape, is_whole, refuse
-from rosin.errors import StructureError, shown
+from rosin.core.validation import (
+    expect_between,
+    expect_same_shape,
+    has_dtype,
+    is_whole,
+    refuse,
+)
+from rosin.errors import DtypeError, StructureError, shown
 from rosin.functional.entropy import cross_entropy, label_cross_entropy, wide_enough
 from rosin.functional.logarithms import times, xlogy
 from rosin.functional.losses.shared import (
@@ -249,11 +255,11 @@ def class_rows(
     alpha: float = 0.0,
 ) -> Rows:
     """Check what a loss over classes is given; rows that do not count become harmless."""
+    labelled = _expect_order(x, target, subject=subject, name=name)
     x = real_array(x, subject=subject, name=name)
     expect_between(0, 1, subject=subject, label_smoothing=alpha)
     expect_classes(x, subject=subject, name=name)
     kept = expect_mask(mask, x.shape[:-1], subject=subject)
-    labelled = bool(jnp.issubdtype(jnp.result_type(target), jnp.integer))
     if labelled:
         expect_ignore_index(ignore_index, subject=subject)
         expect_labels(target, x, subject=subject, name=name, ignore_index=ignore_index)
@@ -261,13 +267,47 @@ def class_rows(
         (x,) = blank(kept, x.astype(at_least_float32(x)))
     else:
         target = real_array(target, subject=subject, name="target")
-        expect_same_shape(x, target, subject=subject, names=(name, "target"))
+        _expect_distribution(x, target, subject=subject, name=name)
         _expect_no_index(ignore_index, subject=subject)
         dtype = at_least_float32(x, target)
         x, target = blank(kept, x.astype(dtype), target.astype(dtype))
     heavy = expect_weights(weights, x.shape[-1], subject=subject)
     heavy = None if heavy is None else heavy.astype(x.dtype)
     return Rows(x, target, labelled, kept, heavy, alpha)
+
+
+def _expect_order(x: Any, target: Any, *, subject: str, name: str) -> bool:
+    """Tell whether targets are labels; refuse arguments that are swapped, or no arrays."""
+    if not has_dtype(target):
+        refuse(
+            DtypeError,
+            subject=subject,
+            expected="a target of an integer or a floating-point dtype",
+            got=shown(target),
+            fix="convert it with jnp.asarray(target)",
+        )
+    whole = [has_dtype(a) and jnp.issubdtype(jnp.result_type(a), jnp.integer) for a in (x, target)]
+    if whole == [True, False] and jnp.ndim(target) == jnp.ndim(x) + 1:
+        refuse(
+            DtypeError,
+            subject=subject,
+            expected=f"{name} first and the labels second",
+            got=f"{name} {shown(x)} and target {shown(target)}",
+            fix="swap the two arguments",
+        )
+    return whole[1]
+
+
+def _expect_distribution(x: Array, target: Array, *, subject: str, name: str) -> None:
+    if target.shape == x.shape[:-1]:
+        refuse(
+            DtypeError,
+            subject=subject,
+            expected="labels of an integer dtype, or a probability for each class",
+            got=f"target {shown(target)} and {name} {shown(x)}",
+            fix="convert labels with target.astype(jnp.int32)",
+        )
+    expect_same_shape(x, target, subject=subject, names=(name, "target"))
 
 
 def _one_hot(labels: Array, classes: int, dtype: Any) -> Array:

@@ -226,7 +226,9 @@ def expect_labels(
             subject=subject,
             expected=f"labels of shape {x.shape[:-1]}, one for each row of {name}",
             got=f"labels {shown(labels)} and {name} {shown(x)}",
-            fix="drop the class axis of the labels, or pass probabilities as float32",
+            fix=f"move the classes to the last axis with jnp.moveaxis({name}, 1, -1)"
+            if jnp.shape(labels) == x.shape[:1] + x.shape[2:]
+            else "drop the class axis of the labels, or pass probabilities as float32",
         )
     values, classes = known_values(labels), x.shape[-1]
     if values is not None and ignore_index is not None:
