@@ -15,7 +15,7 @@ class Strict(rs.Module):
 
 
 CALLS = {
-    "misspelt": (lambda: rs.Dropout(probabilty=0.5), "got probabilty", "'probability' is the near"),
+    "misspelt": (lambda: rs.Dropout(probab=0.5), "got probab", "'probability' is the near"),
     "of another library": (lambda: rs.LSTM(3, 4, num_layers=2), "among in_size", "'layers' is the"),
     "missing": (lambda: rs.Dense(3), "1 in order and 0 by name: missing", "pass out_size too"),
     "too many": (lambda: rs.Upsample(2), "(*, scale, size, mode", "those after the * by name"),

@@ -229,7 +229,6 @@ def zero(key, shape):
         (rs.StructureError, lambda wrap: wrap(rs.Chain(dense(2, 3)), "layers[0]")),
         (rs.StructureError, lambda wrap: wrap(rs.Chain(dense(2, 3)), "layers[*].weight")),
         (rs.StructureError, lambda wrap: wrap(dense(2, 3), 0)),
-        (rs.StateError, lambda wrap: wrap(rs.Chain(rs.Dense(rs.auto, 3)), "layers[0].weight")),
         (rs.RangeError, lambda wrap: wrap(rs.Dense(2, 3, init=zero, key=KEY), "weight")),
         (rs.DtypeError, lambda wrap: wrap(rs.Chain(jnp_layer()), "layers[0].table")),
     ],

@@ -52,12 +52,18 @@ def _cast(leaf: Any, dtype: Any) -> Any:
 def f16(tree: M) -> M:
     """Convert the parameters of a model to float16; buffers keep their precision.
 
-    Running statistics, losses and norms stay in float32, so that they do not overflow.
+    Running statistics stay in float32, and losses and norms are computed in it, so that they
+    do not overflow. Whole numbers, booleans, keys and complex numbers stay as they are, and
+    what is shared stays shared.
 
     Examples:
         >>> import rosin as rs
         >>> rs.f16(rs.Dense(2, 3)).weight.dtype
         dtype('float16')
+
+    Source:
+        Flux.jl `f16`, which leaves the scale and the shift of batch, group and instance
+        norms in Float32 as well; here they are float16, as those of `LayerNorm` are.
     """
     return converted(tree, jnp.float16)
 
@@ -65,27 +71,39 @@ def f16(tree: M) -> M:
 def bf16(tree: M) -> M:
     """Convert the parameters of a model to bfloat16; buffers keep their precision.
 
+    What stays as it is, is the same as for `f16`.
+
     Examples:
         >>> import rosin as rs
         >>> rs.bf16(rs.Dense(2, 3)).weight.dtype
         dtype(bfloat16)
+
+    Source:
+        Flux.jl `bf16`; see `f16`.
     """
     return converted(tree, jnp.bfloat16)
 
 
 def f32(tree: M) -> M:
-    """Convert the floating-point leaves of a model to float32.
+    """Convert the floating-point leaves of a model to float32, complex ones to complex64.
+
+    Buffers are converted too; whole numbers, booleans and keys stay as they are.
 
     Examples:
         >>> import rosin as rs
         >>> rs.f32(rs.bf16(rs.Dense(2, 3))).weight.dtype
         dtype('float32')
+
+    Source:
+        Flux.jl `f32`.
     """
     return converted(tree, jnp.float32)
 
 
 def f64(tree: M) -> M:
-    """Convert the floating-point leaves of a model to float64.
+    """Convert the floating-point leaves of a model to float64, complex ones to complex128.
+
+    Buffers are converted too; whole numbers, booleans and keys stay as they are.
 
     Raises:
         StateError: JAX has float64 switched off.
@@ -95,6 +113,9 @@ def f64(tree: M) -> M:
         >>> with jax.enable_x64(True):
         ...     rs.f64(jnp.ones(2, jnp.float32)).dtype
         dtype('float64')
+
+    Source:
+        Flux.jl `f64`.
     """
     expect_state(
         jnp.zeros(0, jax.dtypes.canonicalize_dtype(jnp.float64)).dtype == jnp.float64,

@@ -193,8 +193,9 @@ def logitcrossentropy(
 
     Source:
         Flux.jl `logitcrossentropy`, with the classes on the last axis. PyTorch divides by
-        the rows' weights too if targets are labels, and by the number of rows if they are
-        probabilities; here labels and their one-hot rows give the same.
+        the rows' weights too if targets are labels, though by those before smoothing, and
+        by the number of rows if they are probabilities; here labels and their one-hot rows
+        give the same.
     """
     subject = "logitcrossentropy"
     rows = class_rows(
