@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks import activations, attention, dispatch, guard, norms, recurrent, steps
+from benchmarks import activations, attention, dispatch, guard, norms, optimisers, recurrent, steps
 from benchmarks.paired import machine, paired
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -33,7 +33,7 @@ def main() -> None:
         measured[module.__name__.rpartition(".")[2]] = rows
         page.append(_section(module.TITLE, module.__doc__ or "", rows, module.BARS))
         print(page[-1])
-    for table in (guard, activations):
+    for table in (guard, optimisers, activations):
         name = table.__name__.rpartition(".")[2]
         measured[name] = table.measure()
         page.append(table.section(measured[name]))

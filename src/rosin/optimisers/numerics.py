@@ -27,9 +27,17 @@ def saturated(x: Array, limit: Any = None) -> Array:
     return jnp.clip(x, -bound, bound)
 
 
+def bounded(x: Array) -> Array:
+    """Bound a number a little below the largest, so that no average of such rounds beyond it.
+
+    XLA stores what is bounded after the arithmetic, and passes over memory once more for it.
+    """
+    return saturated(x, float(jnp.finfo(x.dtype).max) * (1 - 2**-20))
+
+
 def mixed(old: Array, new: Array, decay: Array) -> Array:
     """Average: `decay * old + (1 - decay) * new`."""
-    return saturated(decay * old + (1 - decay) * new)
+    return decay * bounded(old) + (1 - decay) * bounded(new)
 
 
 def rooted(old: Array, new: Array, decay: Array) -> Array:
@@ -37,10 +45,11 @@ def rooted(old: Array, new: Array, decay: Array) -> Array:
 
     What is old is a root, and so not negative. The larger part goes before the root.
     """
-    a, b = jnp.sqrt(decay) * old, jnp.sqrt(1 - decay) * jnp.abs(new)
+    a = jnp.sqrt(decay) * bounded(old)
+    b = jnp.sqrt(1 - decay) * bounded(jnp.abs(new))
     top = jnp.maximum(a, b)
     share = divided(jnp.minimum(a, b), top)
-    return jnp.minimum(top * jnp.sqrt(1 + share * share), jnp.finfo(top.dtype).max)
+    return top * jnp.sqrt(1 + share * share)
 
 
 def divided(x: Array, by: Array) -> Array:
