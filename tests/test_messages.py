@@ -227,6 +227,23 @@ CASES = {
         rs.setup(rs.Adam(), mlp()),
         progress=False,
     ),
+    "a precision of another name": lambda: rs.trainstep(
+        mean, mlp(), (X,), rs.setup(rs.Adam(), mlp()), precision="float16"
+    ),
+    "half precision without a module": lambda: rs.trainstep(
+        lambda w, x: (x @ w).sum(), X.T, (X,), rs.setup(rs.Adam(), X.T), precision="bf16"
+    ),
+    "a batch that is not cut into equal parts": lambda: rs.trainstep(
+        mean, mlp(), (X,), rs.setup(rs.Adam(), mlp()), accumulate=2
+    ),
+    "an average that nobody keeps": lambda: rs.train(
+        mean,
+        mlp(),
+        [(X,)],
+        rs.setup(rs.Adam(), mlp()),
+        validation=[(X,)],
+        evaluate_average=True,
+    ),
     "one logit for a class": lambda: rs.Accuracy()(np.ones((4, 1), "f4"), np.ones(4, int)),
     "labels that are floats": lambda: rs.accuracy(X, np.ones(7, "f4")),
     "a batch that is no pair": lambda: rs.evaluate(mlp(), [X], rs.metrics.F1(3)),

@@ -75,7 +75,8 @@ def trainstep(
     compiles again, a change inside a value (an item of a list) goes unseen.
 
     If the loss, the gradient or a new value is not finite, model and optimiser state come
-    back as they were, bit for bit, and `finite` is False.
+    back as they were, bit for bit, and `finite` is False. Only the loss scale of float16 is
+    another one after its gradient has overflowed.
 
     Args:
         loss: Called as `loss(model, *batch)` for a tuple, else `loss(model, batch)`;
