@@ -158,6 +158,13 @@ def test_files_that_another_program_named_are_never_deleted(path):
     assert rs.equal(rs.load(path, MODEL), MODEL)
 
 
+def test_new_files_that_take_the_names_of_lost_ones_are_kept(path):
+    rs.save(path, {"a": jnp.ones(3)})
+    (path.parent / shards(1)[0]).unlink()
+    rs.save(path, {"a": jnp.zeros(3)})
+    assert files(path) == [*shards(1), path.name]
+
+
 def test_something_else_at_the_path_is_replaced(path):
     path.write_text("not an index")
     rs.save(path, MODEL)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any readable file as safetensors: what is kept, in how much memory, what is refused."""
 
+import pickle
 import tracemalloc
 
 import jax
@@ -105,6 +106,13 @@ def test_the_first_bytes_tell_an_own_file_by_any_name(tmp_path):
     rs.save(tmp_path / "run.ckpt", {"a": jnp.ones(2)})
     assert rs.load(tmp_path / "run.ckpt", {"a": jnp.zeros(2)})["a"].sum() == 2
     assert list(read_tensors(tmp_path / "run.ckpt").arrays) == ["a"]
+
+
+def test_a_pickle_that_happens_to_look_like_an_own_file_is_read_as_a_pickle(tmp_path):
+    data = pickle.dumps({"{x": np.ones(2)}, protocol=1)
+    assert data[8:9] == b"{"
+    (tmp_path / "a.pkl").write_bytes(data)
+    assert rs.load(tmp_path / "a.pkl", {}, partial=rs.Partial(unexpected=["**"])) == {}
 
 
 def test_who_asks_for_one_file_of_a_model_of_several_is_told_of_the_index(tmp_path):
