@@ -4,14 +4,20 @@
 import abc
 import dataclasses
 import math
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from rosin.core.types import Array
-from rosin.training.metrics.base import Metric, Of
-from rosin.training.metrics.labels import answers, expect_answers
+from rosin.core.validation import expect_at_least, expect_last_axis, expect_one_of, refuse
+from rosin.errors import RangeError
+from rosin.functional.numerics import real_array
+from rosin.training.metrics.base import Metric, Of, Value
+from rosin.training.metrics.labels import expect_answers, expect_classified
+
+Average = Literal["macro", "weighted"] | None
 
 NO, YES, LEFT_OUT, FLAWED = 0, 1, 2, 3
 
@@ -26,42 +32,84 @@ class Scored(NamedTuple):
 Chunks: TypeAlias = tuple[Scored, ...]
 
 
-@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class _Ranking(Metric):
     """A function of the whole ranking, for which every score is kept."""
 
+    classes: int | None = None
+    _: dataclasses.KW_ONLY
+    average: Average = "macro"
     of: Of = None
 
     grows: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Check the options."""
+        subject = type(self).__name__
+        if self.classes is not None:
+            expect_at_least(2, subject=subject, classes=self.classes)
+        expect_one_of(("macro", "weighted", None), subject=subject, average=self.average)
+        if self.classes is None and self.average != "macro":
+            refuse(
+                RangeError,
+                subject=subject,
+                expected="average together with classes",
+                got=f"average={self.average!r} and no classes",
+                fix="pass classes, or leave average out: a yes or a no has one score",
+            )
+
     def expect(self, prediction: Any, target: Any, mask: Any = None) -> None:
         """Refuse what does not fit."""
-        expect_answers(prediction, target, mask, subject=type(self).__name__)
+        subject = type(self).__name__
+        if self.classes is None or jnp.shape(target) == jnp.shape(prediction):
+            expect_answers(prediction, target, mask, subject=subject)
+            if self.classes is not None:
+                expect_last_axis(prediction, self.classes, subject=subject, argument="classes")
+            return
+        real_array(prediction, subject=subject, name="prediction")
+        expect_classified(prediction, target, mask, subject=subject, classes=self.classes)
 
     def empty(self) -> Chunks:
         """Keep nothing."""
         return ()
 
     def measure(self, prediction: Any, target: Any, mask: Any = None) -> Chunks:
-        """Keep the scores of a batch: five bytes for each entry."""
-        decided = answers(prediction, target, mask, 0.0)
-        scores = jnp.asarray(prediction).astype(jnp.zeros(()).dtype)
-        kinds = jnp.where(decided.target, YES, NO)
-        if jnp.result_type(target) != jnp.bool_:
-            known = (jnp.asarray(target) == 0) | (jnp.asarray(target) == 1)
-            kinds = jnp.where(known, kinds, FLAWED)
+        """Keep the scores of a batch: five bytes for each."""
+        scores, truth = jnp.asarray(prediction).astype(jnp.zeros(()).dtype), jnp.asarray(target)
+        counts = jnp.ones(truth.shape, bool) if mask is None else jnp.asarray(mask)
+        if truth.ndim < scores.ndim:  # labels: each class against the rest
+            truth = truth[..., None] - jnp.arange(scores.shape[-1], dtype=truth.dtype)
+            within = (truth >= 0).any(-1, keepdims=True) & (truth <= 0).any(-1, keepdims=True)
+            truth = jnp.where(within, (truth == 0).astype(jnp.int8), FLAWED)
+            counts = jnp.broadcast_to(counts[..., None], scores.shape)
+            scores = _log_odds(scores)
+        kinds = jnp.where(truth == 1, YES, jnp.where(truth == 0, NO, FLAWED))
         kinds = jnp.where(jnp.isnan(scores), FLAWED, kinds)
-        kinds = jnp.where(decided.counts, kinds, LEFT_OUT).astype(jnp.int8)
-        return (Scored(scores.ravel(), kinds.ravel()),)
+        kinds = jnp.where(counts, kinds, LEFT_OUT).astype(jnp.int8)
+        columns = self.classes or 1
+        return (Scored(scores.reshape(-1, columns), kinds.reshape(-1, columns)),)
 
     def merge(self, a: Chunks, b: Chunks) -> Chunks:
         """Keep both."""
         return (*a, *b)
 
-    def result(self, state: Chunks) -> float:
-        """Sort on the host, and judge the ranking."""
-        kinds = np.concatenate([np.zeros(0, np.int8), *(np.asarray(c.kinds) for c in state)])
-        scores = np.concatenate([np.zeros(0, np.float32), *(np.asarray(c.scores) for c in state)])
+    def result(self, state: Chunks) -> Value:
+        """Sort on the host, and judge the ranking of each class."""
+        none = np.zeros((0, self.classes or 1))
+        scores = np.concatenate([none.astype(np.float32), *(np.asarray(c.scores) for c in state)])
+        kinds = np.concatenate([none.astype(np.int8), *(np.asarray(c.kinds) for c in state)])
+        values = np.array([self._one(x, k) for x, k in zip(scores.T, kinds.T, strict=True)])
+        if self.classes is None:
+            return float(values[0])
+        if self.average is None:
+            return values
+        yes = (kinds == YES).sum(0)
+        if self.average == "macro" or not yes.any():
+            return float(values.mean())
+        return float(values[yes > 0] @ yes[yes > 0] / yes.sum())
+
+    def _one(self, scores: Any, kinds: Any) -> float:
+        """Judge the ranking of one class."""
         scores, kinds = scores[kinds != LEFT_OUT], kinds[kinds != LEFT_OUT]
         yes, no = int((kinds == YES).sum()), int((kinds == NO).sum())
         if (kinds == FLAWED).any() or not yes:
@@ -78,6 +126,15 @@ class _Ranking(Metric):
         """Judge counts of yes and no for each different score, from the lowest one up."""
 
 
+def _log_odds(logits: Array) -> Array:
+    """Compute the log of the odds of each class, which ranks as its probability does."""
+    nothing = jnp.full_like(logits[..., :1], -jnp.inf)
+    axis = logits.ndim - 1
+    before = jnp.concatenate([nothing, lax.cumlogsumexp(logits, axis)[..., :-1]], axis)
+    behind = lax.cumlogsumexp(logits, axis, reverse=True)[..., 1:]
+    return logits - jnp.logaddexp(before, jnp.concatenate([behind, nothing], axis))
+
+
 class AUROC(_Ranking):
     r"""The area under the ROC curve: the probability that a yes is scored above a no.
 
@@ -90,13 +147,21 @@ class AUROC(_Ranking):
     Without a yes or without a no it is not defined, and NaN.
 
     Args:
-        of: As in `Metric`; returns prediction and target of equal shape and, if wanted, a
-            mask. Logits or probabilities give the same, but for the ties that a
-            probability next to 0 or 1 is rounded to. Of several classes, `of` chooses one.
+        classes: How many there are, at least 2. Left out, each entry is a yes or a no.
+            With labels as the target, each class is ranked against the rest by its
+            probability, for which predictions are logits (of probabilities $p$ pass
+            $\log p$); with a yes or a no for each class, the columns are ranked as they are.
+        average: "macro" is the mean over the classes, "weighted" one in proportion to how
+            often they are true, and None returns an array with a value for each. A class
+            that never occurs makes the macro average NaN.
+        of: As in `Metric`; returns prediction and target and, if wanted, a mask.
+
+    Shapes:
+        - prediction: `(...)`; with `classes`, `(..., classes)`.
+        - target, mask: `(...)`, or with `classes` also `(..., classes)`.
 
     Raises:
-        RangeError: An answer is neither 0 nor 1.
-        ShapeError: Prediction and target are of different shapes.
+        RangeError: An option is out of its range.
 
     Examples:
         >>> AUROC()(jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1]))
@@ -123,11 +188,12 @@ class AveragePrecision(_Ranking):
     defined, and NaN.
 
     Args:
+        classes: As in `AUROC`.
+        average: As in `AUROC`.
         of: As in `AUROC`.
 
     Raises:
-        RangeError: An answer is neither 0 nor 1.
-        ShapeError: Prediction and target are of different shapes.
+        RangeError: An option is out of its range.
 
     Examples:
         >>> AveragePrecision()(jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1]))
