@@ -25,7 +25,6 @@ from rosin.training.metrics.tally import (
     no_sum,
     number,
     summed,
-    whole,
 )
 
 
@@ -240,7 +239,7 @@ class R2(Metric):
 
     def result(self, state: Moments) -> Value:
         """Divide; NaN where targets have no spread."""
-        defined = (whole(state.entries) > 1) & (np.asarray(state.least) != np.asarray(state.most))
+        defined = np.asarray(state.least) < np.asarray(state.most)
         spread = np.where(defined, number(state.spread), np.nan)
         values = 1 - number(state.errors) / spread
         return float(values) if values.ndim == 0 else values
