@@ -28,6 +28,8 @@ from rosin.training.metrics import (
     TopKAccuracy,
 )
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 RNG = np.random.default_rng(0)
 N, K = 60, 5
 LOGITS = RNG.normal(size=(N, K)).astype(np.float32)

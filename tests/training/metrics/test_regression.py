@@ -10,6 +10,8 @@ import rosin as rs
 from rosin.errors import DtypeError, RangeError, ShapeError
 from rosin.training.metrics import MAE, MSE, R2, RMSE, Mean, Perplexity
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 RNG = np.random.default_rng(4)
 
 

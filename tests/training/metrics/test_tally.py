@@ -11,6 +11,8 @@ import pytest
 from rosin.training.metrics import tally
 from rosin.training.metrics.tally import Count, Sum
 
+pytestmark = pytest.mark.optimised  # digits are counted
+
 ADD_COUNTS = jax.jit(tally.add_counts)
 ADD_SUMS = jax.jit(tally.add_sums)
 SUMMED = jax.jit(tally.summed, static_argnums=1)
