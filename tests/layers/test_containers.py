@@ -31,6 +31,18 @@ def test_the_first_layer_of_a_chain_may_take_several_arguments():
     assert (rs.Chain(jnp.add, jnp.negative)(X, X) == -2 * X).all()
 
 
+def test_a_tuple_is_taken_apart_so_that_a_chain_may_pass_on_several():
+    a, b = dense(2, 3), dense(3, 3)
+    several = rs.Chain(lambda x, y: (x, y), rs.Parallel(jnp.subtract, a, b))
+    y = jnp.ones((3, 3))
+    np.testing.assert_array_equal(several(X, y), a(X) - b(y))
+    one = rs.Parallel(jnp.subtract, a)
+    np.testing.assert_array_equal(one((X, 2 * X)), a(X) - a(2 * X))
+    with pytest.raises(rs.ShapeError) as caught:
+        rs.Parallel(jnp.add, a, b)((X, y, y))
+    assert caught.value.got == "3 arguments"
+
+
 @pytest.mark.parametrize(
     "function",
     [jnp.tanh, jax.nn.relu, lambda x: 2 * x, functools.partial(jnp.sum, axis=-1)],

@@ -91,7 +91,7 @@ class PairwiseFusion(Module):
 
     Shapes:
         - call: one argument for each layer, or one for all, to a tuple of what each
-          layer returns.
+          layer returns. A tuple alone is taken apart, as by `Parallel`.
 
     Raises:
         StructureError: A part cannot be called, there is none, named and unnamed ones

@@ -15,6 +15,7 @@ from rosin.layers.parts import (
     one_for_each,
     part,
     shown_parts,
+    spread,
 )
 
 
@@ -107,7 +108,8 @@ class Parallel(Module):
 
     Shapes:
         - call: one argument goes to every layer; of several, each goes to its layer. A
-          single layer takes several arguments one by one.
+          single layer takes several arguments one by one. A tuple alone is taken apart, so
+          that in a `Chain` the layer before may return several.
 
     Raises:
         StructureError: A part cannot be called, there is none, named and unnamed ones
@@ -136,7 +138,7 @@ class Parallel(Module):
     def __call__(self, *args: Any) -> Any:
         """Call each layer with its argument and connect the outputs."""
         if len(self.layers) == 1 and args:
-            return self.connection(*map(self.layers[0], args))
+            return self.connection(*map(self.layers[0], spread(args)))
         pairs = zip(self.layers, one_for_each(self, args), strict=True)
         return self.connection(*(layer(x) for layer, x in pairs))
 

@@ -123,9 +123,14 @@ def shown_parts(container: Any) -> Iterator[Any]:
         yield (container.names[index], bare(layer)) if container.names else bare(layer)
 
 
+def spread(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Take a tuple that is the only argument apart: what a layer before has returned."""
+    return args[0] if len(args) == 1 and type(args[0]) is tuple else args
+
+
 def one_for_each(container: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Give each layer its argument: the only one to all, or to each its own."""
-    count = len(container.layers)
+    args, count = spread(args), len(container.layers)
     if len(args) not in (1, count):
         refuse(
             ShapeError,
