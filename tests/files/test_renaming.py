@@ -103,6 +103,15 @@ def test_each_source_is_read_once_and_only_for_what_is_wanted():
     assert reads == ["a", "a"]
 
 
+def test_a_dense_weight_behind_a_flattened_image_sees_the_same_values():
+    rng = np.random.default_rng(0)
+    image, weight = rng.normal(size=(3, 2, 4)), rng.normal(size=(5, 3 * 2 * 4))  # channels first
+    steps = Reshape((5, 3, 2, 4)), Transpose("OCHW->HWCO"), Reshape((-1, 5))
+    got = renamed([Rename("w", "v", *steps)], w=weight)["v"]
+    ours = image.transpose(1, 2, 0).reshape(-1) @ got
+    np.testing.assert_allclose(ours, weight @ image.reshape(-1), rtol=1e-12)  # another order
+
+
 # --- faults -----------------------------------------------------------------------------------
 
 
