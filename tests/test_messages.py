@@ -14,9 +14,11 @@ import optax
 import pytest
 
 import rosin as rs
+from rosin.files import read
 from rosin.files.renaming import Add, Rename, Transpose
 
 PAGE = Path(__file__).with_name("messages.txt")
+CHECKPOINTS = Path(__file__).parent / "reference" / "checkpoints"
 KEY = jax.random.key(0)
 X = np.ones((7, 4), np.float32)
 
@@ -67,6 +69,12 @@ def incomplete(folder):
     rs.save(path, mlp(), max_shard_bytes=50)
     sorted(Path(folder).glob("model-*.safetensors"))[1].unlink()
     return rs.load(path, like=mlp())
+
+
+def foreign(folder, data):
+    path = Path(folder) / "model.pkl"
+    path.write_bytes(data)
+    return read(path)
 
 
 def captured(other):
@@ -260,6 +268,12 @@ CASES = {
     "early stopping without validation": lambda: told(rs.EarlyStopping()),
     "data of unequal lengths": lambda: rs.DataLoader((X, X[:3]), batch_size=2),
     "a batch size of zero": lambda: rs.DataLoader(X, batch_size=0),
+    "a pickle that runs a program": lambda: in_folder(
+        lambda folder: foreign(folder, b"cos\nsystem\n(S'ls'\ntR.")
+    ),
+    "a pickle that is cut short": lambda: in_folder(lambda folder: foreign(folder, b"\x80\x04](")),
+    "a whole model of PyTorch": lambda: read(CHECKPOINTS / "refused.module.pt"),
+    "a sparse tensor of PyTorch": lambda: read(CHECKPOINTS / "refused.sparse.pt"),
     "a truncated file": lambda: in_folder(truncated),
     "a file of another model": lambda: in_folder(
         lambda folder: truncated(folder, 1, rs.Chain(dense(4, 3), dense(3, 2)))

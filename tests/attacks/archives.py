@@ -223,6 +223,12 @@ CASES = {
         file="a.zip",
         limits={"max_unpacked_bytes": 20},
     ),
+    "a pickle with a zip archive at its end": Case(
+        FINE + archive({"a.md": b"text"}), "polyglot", UNKNOWN, 0, file="model.pkl"
+    ),
+    "text with a zip archive at its end": Case(
+        b"text" + archive({"a.md": b"text"}), "polyglot", UNKNOWN, 0, file="a.md"
+    ),
     # tar
     "a pickle in a tar archive": tar("a/model.pkl", EVIL, rule="pickle-code", verdict=DANGEROUS),
     "a pickle in a tar archive of a long name": tar(
@@ -236,6 +242,9 @@ CASES = {
     ),
     "text in a tar archive": Case(
         lambda: tarred("a.md", b"text"), None, SAFE, file="a.tar", reads=False
+    ),
+    "text in a compressed tar archive": Case(
+        lambda: gzip.compress(tarred("a.md", b"text")), None, SAFE, file="a.tgz", reads=False
     ),
     "a path upwards in tar": tar("../a.md", rule="archive-name", verdict=DANGEROUS),
     "an absolute path in tar": tar("/a.md", rule="archive-name", verdict=DANGEROUS),

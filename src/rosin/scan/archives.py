@@ -60,19 +60,31 @@ def _compressed(name: str, pieces: Pieces) -> Callable[[Region], Parsed]:
     """Make the parser of one compressed file; what comes out has its name, less an ending."""
 
     def parse(region: Region) -> Parsed:
-        last = region.name.rpartition("!")[2].rpartition("/")[2]
-        stem, dot, ending = last.rpartition(".")
-        inner = stem if dot and f".{ending.lower()}" in _ENDINGS else last
-
         def inside() -> Iterator[Region]:
-            yield unpack(region, pieces, inner or "contents")
+            yield unpack(region, pieces, _inner_name(region.name))
 
         return Parsed(name, inside=inside())
 
     return parse
 
 
-_ENDINGS: Final = frozenset({".gz", ".gzip", ".z", ".zlib", ".bz2", ".xz", ".lzma"})
+def _inner_name(name: str) -> str:
+    """Name what comes out: `a.pkl` of `a.pkl.gz`, `a.tar` of `a.tgz`, `a.pkl` of `a.pkl`.
+
+    Examples:
+        >>> _inner_name("models/a.pkl.gz"), _inner_name("b.tgz"), _inner_name("c.joblib")
+        ('a.pkl', 'b.tar', 'c.joblib')
+    """
+    last = name.rpartition("!")[2].rpartition("/")[2]
+    stem, _, ending = last.rpartition(".")
+    return stem + _ENDINGS[ending.lower()] if stem and ending.lower() in _ENDINGS else last
+
+
+# From the ending of a compressed file to that of what is inside.
+_ENDINGS: Final = {
+    **dict.fromkeys(("gz", "gzip", "z", "zlib", "bz2", "xz", "lzma"), ""),
+    **dict.fromkeys(("tgz", "tbz2", "txz"), ".tar"),
+}
 # joblib keeps the name of a file that it compresses; so do people with pickles.
 _KEPT: Final = frozenset({".joblib", ".pkl", ".pickle", ".p", ".jl"})
 
@@ -100,7 +112,7 @@ ARCHIVES: Final[tuple[Format, ...]] = (
     ),
     _single("gzip", lambda head: head.startswith(b"\x1f\x8b\x08"), gzip_pieces, ".gz", ".tgz"),
     _single("zlib", _is_zlib, zlib_pieces, ".z", ".zlib"),
-    _single("bzip2", lambda head: head.startswith(b"BZh"), bz2_pieces, ".bz2"),
-    _single("xz", lambda head: head.startswith(b"\xfd7zXZ\0"), xz_pieces, ".xz"),
+    _single("bzip2", lambda head: head.startswith(b"BZh"), bz2_pieces, ".bz2", ".tbz2"),
+    _single("xz", lambda head: head.startswith(b"\xfd7zXZ\0"), xz_pieces, ".xz", ".txz"),
     _single("lzma", lambda head: head.startswith(b"\x5d\0\0"), xz_pieces, ".lzma"),
 )

@@ -73,8 +73,8 @@ class Cursor:
             self.region.refuse(
                 "cut-short",
                 begin,
-                expected=f"{grouped(size)} bytes",
-                got=f"{grouped(self.left)} before the end",
+                expected=f"{grouped(size)} more byte{'s' * (size != 1)}",
+                got=f"the end after {grouped(self.left)}",
             )
         if self._at + size <= len(self._buffer):
             self._at += size

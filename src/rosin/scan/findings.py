@@ -14,7 +14,7 @@ from rosin.scan.report import Finding, Level
 GET_AGAIN: Final = "get the file again from its author; this one is damaged or was made wrongly"
 CUT_SHORT: Final = "copy or download the file again; it was cut short"
 KEEP_STILL: Final = "scan it again when nothing else writes to it"
-ASK_FOR_DATA: Final = "ask its author for the arrays alone, as a safetensors file"
+ASK_FOR_DATA: Final = "ask its author for the arrays alone: a state dict, or a safetensors file"
 UNREAD: Final = "What is not understood may be anything, code included"
 
 
@@ -99,7 +99,7 @@ GENERAL: Final[Mapping[str, Rule]] = {
     ),
 }
 
-_NAMES: Final = "names of the constructors that plain data is made with"
+_NAMES: Final = "only names that plain data is made with"
 
 PICKLES: Final[Mapping[str, Rule]] = {
     "pickle-code": Rule(

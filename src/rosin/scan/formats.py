@@ -13,6 +13,9 @@ from rosin.scan.text import TEXT
 FORMATS: Final[tuple[Format, ...]] = (PICKLE, *ARCHIVES, TAR, TEXT)
 """In the order in which they are asked."""
 
+_END_OF_ZIP: Final = b"PK\x05\x06"
+_END_BYTES: Final = 22
+
 
 def detect(region: Region) -> Format:
     """Find the format that a region begins as; more than one is reported.
@@ -24,11 +27,13 @@ def detect(region: Region) -> Format:
     claims = [form for form in FORMATS if not form.last_resort and form.sniff(region, head)]
     if not claims:
         claims = [form for form in FORMATS if form.last_resort and form.sniff(region, head)][:1]
+    names = [claim.name for claim in claims]
+    if "zip" not in names and region.read(max(region.size - _END_BYTES, 0), 4) == _END_OF_ZIP:
+        names = [*(names or ["something else"]), "a zip archive at its end"]
+    if len(names) > 1:
+        region.report("polyglot", 0, got=f"the marks of {' and '.join(names)}")
     if not claims:
         region.refuse("format-unknown", 0, got=_opening(head))
-    if len(claims) > 1:
-        names = " and ".join(claim.name for claim in claims)
-        region.report("polyglot", 0, got=f"the marks of {names}")
     return claims[0]
 
 

@@ -65,8 +65,8 @@ class Region(abc.ABC):
             self.refuse(
                 "cut-short",
                 begin,
-                expected=f"{grouped(size)} bytes",
-                got=f"{grouped(max(self.size - begin, 0))} before the end",
+                expected=f"{grouped(size)} more byte{'s' * (size != 1)}",
+                got=f"the end after {grouped(max(self.size - begin, 0))}",
             )
         data = self.read(begin, size)
         if len(data) != size:

@@ -8,6 +8,7 @@ import pytest
 from rosin.errors import FileError, UnsafeFileError
 from rosin.files import read, read_tree
 from rosin.scan import Level, scan
+from tests.attacks.assemble import checkpoint, storage, stream, tensor
 from tests.stored import FOLDER
 
 CHECKPOINTS = FOLDER / "checkpoints"
@@ -62,6 +63,20 @@ def test_a_tree_keeps_what_stands_beside_the_arrays():
     assert list(run["model"]) == list(read(CHECKPOINTS / "state_dict.pt"))
 
 
+@pytest.mark.parametrize("kind", ["FloatStorage", "BFloat16Storage", "BoolStorage"])
+def test_numbers_of_the_other_byte_order_are_turned_round(tmp_path, kind):
+    dtype = {"FloatStorage": "f4", "BFloat16Storage": ml_dtypes.bfloat16, "BoolStorage": "?"}[kind]
+    numbers = np.array([1, 0, 1, 1]).astype(dtype)
+    size = numbers.itemsize
+    data = numbers.view(f"u{size}").astype(f">u{size}").tobytes()
+    pickle = stream(tensor(storage(kind=kind), shape=(2, 2), strides=(1, 2)))
+    path = tmp_path / "a.pt"
+    path.write_bytes(checkpoint(pickle, {"0": data}, {"byteorder": b"big"}))
+    array = read(path)["tensor"]
+    np.testing.assert_array_equal(array, numbers.reshape(2, 2).T)
+    assert array.dtype == numbers.dtype
+
+
 @pytest.mark.parametrize("file", REFUSED)
 def test_what_needs_more_than_plain_tensors_is_refused(file):
     error = UnsafeFileError if file in {"refused.module.pt", "refused.script.pt"} else FileError
@@ -75,8 +90,7 @@ def test_the_error_says_what_a_file_wants_to_call_where_and_what_to_do():
     with pytest.raises(UnsafeFileError) as caught:
         read(CHECKPOINTS / "refused.module.pt")
     assert str(caught.value) == (
-        "'refused.module.pt', refused.module/data.pkl, byte 2: expected names of the"
-        " constructors that plain data is made with, got a call of"
-        " torch.nn.modules.linear.Linear.\n"
-        "  fix: ask its author for the arrays alone, as a safetensors file."
+        "'refused.module.pt', refused.module/data.pkl, byte 2: expected only names"
+        " that plain data is made with, got a call of torch.nn.modules.linear.Linear.\n"
+        "  fix: ask its author for the arrays alone: a state dict, or a safetensors file."
     )
