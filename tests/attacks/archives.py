@@ -181,6 +181,12 @@ CASES = {
     "a size that stands nowhere": broken(one_member(outside={"size": 0xFFFFFFFF})),
     # bytes that belong to nobody
     "bytes before the first member": broken(b"PK\3\4" + one_member()),
+    "a member before the first that is listed": broken(
+        one_member(before=local("b.md", b"evil")), byte=0
+    ),
+    "bytes between the directory and the end": broken(
+        one_member()[:-22] + b"evil" + one_member()[-22:]
+    ),
     "bytes between member and directory": broken(one_member(after=b"evil")),
     "bytes after the end": broken(one_member() + b"evil"),
     "a comment": broken(one_member()[:-2] + b"\4\0evil"),

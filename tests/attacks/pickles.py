@@ -178,6 +178,14 @@ CASES = {
         ),
         rule="pickle-call",
     ),
+    "a scalar of too many bytes": wrong(
+        call_of(
+            "numpy.core.multiarray.scalar",
+            call_of("numpy.dtype", text("i2"), b"\x89", b"\x88"),
+            b"C\x04abcd",
+        ),
+        rule="pickle-call",
+    ),
     "an array of another class": wrong(
         call_of(
             "numpy.core.multiarray._reconstruct",
@@ -263,13 +271,13 @@ CASES = {
     "nothing but PROTO": Case(b"\x80\x02", "cut-short", UNKNOWN),
     # frames
     "a frame that is too long": Case(
-        b"\x80\x04\x95" + struct.pack("<Q", 3) + b"N.", "pickle-frame", UNKNOWN
+        b"\x80\x04\x95" + struct.pack("<Q", 3) + b"N.", "pickle-frame", UNKNOWN, 2
     ),
-    "a frame that ends in an opcode": Case(
+    "a frame that ends with the opcodes": Case(
         b"\x80\x04\x95" + struct.pack("<Q", 2) + b"K\1.", None, SAFE
     ),
     "an opcode across the end of a frame": Case(
-        b"\x80\x04\x95" + struct.pack("<Q", 1) + b"K\1.", "pickle-frame", UNKNOWN
+        b"\x80\x04\x95" + struct.pack("<Q", 1) + b"K\1K\1\x86.", "pickle-frame", UNKNOWN, 13
     ),
     "a frame in a frame": Case(framed(framed(b"N.")[2:]), "pickle-frame", UNKNOWN),
     "a call in the second frame": Case(
@@ -299,6 +307,18 @@ CASES = {
     "an array that a plain unpickler would run": Case(
         lambda: joblib(PROTOCOL_0.ljust(24, b"\0")), "polyglot", SUSPICIOUS, file="model.joblib"
     ),
+    "joblib's array of another class": Case(
+        lambda: joblib(bytes(24), subclass=name("numpy", "memmap")),
+        "pickle-code",
+        DANGEROUS,
+        file="model.joblib",
+    ),
+    "joblib's array of no class": Case(
+        lambda: joblib(bytes(24), subclass=NONE), "pickle-call", UNKNOWN, file="model.joblib"
+    ),
+    "joblib's array of an order of its own": Case(
+        lambda: joblib(bytes(24), order=text("A")), "pickle-call", UNKNOWN, file="model.joblib"
+    ),
     "an array that is cut short": Case(
         lambda: joblib(bytes(24))[:-10], "cut-short", UNKNOWN, file="model.joblib"
     ),
@@ -312,7 +332,7 @@ CASES = {
 }
 
 
-def joblib(numbers):
+def joblib(numbers, **changed):
     """Write what joblib writes for an array of float64 numbers."""
     dtype = call_of("numpy.dtype", text("f8"), b"\x89", b"\x88")
     order = group(number(3), text("<"), NONE, NONE, NONE, number(-1), number(-1), number(0))
@@ -324,6 +344,7 @@ def joblib(numbers):
         "allow_mmap": b"\x88",
         "numpy_array_alignment_bytes": NONE,
     }
+    state |= changed
     pairs = b"".join(text(key) + value for key, value in state.items())
     wrapper = name("joblib.numpy_pickle", "NumpyArrayWrapper") + b")\x81"
     return b"\x80\x03" + wrapper + b"}(" + pairs + b"ub" + numbers + b"."
