@@ -5,11 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import GetAttrKey
 
 import rosin as rs
+from rosin.optimisers.hyperparameters import LAST_STEP
 from tests.optimisers.rule_table import RULES, Objective, Row
 
 STEPS = 20
+STEP = GetAttrKey("step")
 START = np.array([[0.5, -1.5, 2.0], [3.0, -0.25, 1.0]])
 TARGET = np.array([[0.25, -1.0, 1.0], [2.0, 0.5, 0.75]])
 STEEP = np.array([[1.0, 0.5, 2.0], [0.25, 1.5, 1.0]])
@@ -151,6 +154,21 @@ def test_a_gradient_that_is_not_finite_changes_nothing_and_is_counted(case):
         assert rs.equal(same, model)
         assert rs.equal(after.state, opt_state.state)
         assert int(after.skipped) == 1
+
+
+@pytest.mark.parametrize("case", RULES)
+def test_at_the_last_count_of_steps_a_rule_still_moves(case):
+    start = models()
+    opt_state = rs.setup(RULES[case].rule, start)
+    late = jax.tree_util.tree_map_with_path(
+        lambda keys, x: jnp.full_like(x, LAST_STEP) if keys[-1] == STEP else x, opt_state.state
+    )
+    after, moved = rs.update(opt_state.replace(state=late), start, start)
+    assert int(after.state.step) == LAST_STEP
+    assert int(after.skipped) == 0
+    # Has seen one gradient of three; the rate has fallen to 0; the first strides are set at step 0.
+    waits = case in {"AccumGrad", "a schedule", "Rprop"}
+    assert rs.equal(moved, start) is waits
 
 
 @pytest.mark.parametrize("case", RULES)
