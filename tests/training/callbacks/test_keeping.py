@@ -4,11 +4,13 @@
 import itertools
 import json
 import math
+import time
 
 import pytest
 
 import rosin as rs
 from rosin.errors import FileError, RangeError, StateError, StructureError
+from rosin.training import run as runs
 from tests.training.callbacks.helpers import Told, scored, train
 from tests.training.toys import assert_same_bits, batches, loader, loss, net
 
@@ -79,6 +81,17 @@ def test_data_without_a_position_are_kept_as_far_as_they_go(tmp_path):
     assert_same_bits(loaded["model"], result.model)
 
 
+def test_a_save_at_the_last_step_does_not_stand_for_the_runs_own(tmp_path):
+    def last(run):
+        run.save(tmp_path / "extra.safetensors")
+        run.stop("here")
+
+    callback = Told({"checkpoint"}, {"stop"}, on_step_end=last)
+    train(callback, data=loader(), checkpoint=tmp_path / "run.safetensors")
+    notes = [rs.load_metadata(path)["training"] for path in sorted(tmp_path.iterdir())]
+    assert [json.loads(note)["step"] for note in notes] == [1, 1]
+
+
 # --- deleting -------------------------------------------------------------------------
 
 FOREIGN = [
@@ -134,8 +147,15 @@ def test_a_file_put_in_the_place_of_one_that_was_written_is_not_deleted(tmp_path
     assert epochs_of(tmp_path) == [1, 3]
 
 
-def test_the_old_file_is_there_until_the_new_one_is_complete(tmp_path):
-    seen = []
+@pytest.mark.parametrize("slow_s", [0, 0.1])
+def test_the_old_file_is_there_until_the_new_one_is_complete(tmp_path, monkeypatch, slow_s):
+    seen, write = [], runs.write
+
+    def slowly(*arguments):
+        time.sleep(slow_s)  # longer than an epoch, or not
+        write(*arguments)
+
+    monkeypatch.setattr(runs, "write", slowly)
 
     def look(run):
         seen.append((run.checkpoint.name[-13:-12], epochs_of(tmp_path)))

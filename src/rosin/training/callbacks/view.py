@@ -158,7 +158,7 @@ class RunView:
         Raises:
             StructureError: `history` is not declared.
         """
-        return History([dict(row) for row in self._reading("history", "history").rows])
+        return History(list(self._reading("history", "history").rows))
 
     @property
     def row(self) -> dict[str, float]:
