@@ -19,6 +19,8 @@ from rosin.functional.entropy import complement, half_surprise, surprise
 from rosin.functional.logarithms import log, quotient, times
 from rosin.functional.softmax_family import softmax_rows
 
+_HIGHEST = 1e4  # exp(-1e4) is 0 in float64 too
+
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def power(q: Array, gamma: float) -> Array:
@@ -41,6 +43,8 @@ def _(gamma: float, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
 def _slope(p: Array, q: Array, cost: Array, gamma: float) -> Array:
     """Compute minus the derivative of the loss by log p."""
     certain = q == 0
+    # Where the cost is higher p is 0, and the product with p would overflow in a derivative.
+    cost = jnp.minimum(cost, _HIGHEST)
     ratio = jnp.where(certain, 1, quotient(cost, jnp.where(certain, 1, q)))
     return power(q, gamma) * (1 + gamma * times(p, ratio))
 

@@ -134,6 +134,8 @@ CURVES = [
     ("poisson_loss", [1e-30], [1e-30], 1e30),
     ("poisson_loss", [1e15], [1.0], 1e-30),
     ("binary_focal_loss", [1e-30], [0.0], 6e-30),
+    ("logitbinary_focal_loss", [MAX], [0.0], 0.0),
+    ("logitbinary_focal_loss", [-MAX], [1.0], 0.0),
     ("crossentropy", [1e-30, 1.0], [0.0, 1.0], 0.0),
     ("kldivergence", [1e-30, 1.0], [0.0, 1.0], 0.0),
 ]
