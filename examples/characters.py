@@ -24,9 +24,9 @@ import matplotlib.pyplot as plt
 TINY = "TINY" in os.environ
 HERE = Path(__file__).parent
 OUT = Path(os.environ.get("OUT", HERE.parent / "out"))
-EPOCHS = 2 if TINY else 24
+EPOCHS = 2 if TINY else 12
 CONTEXT = 16 if TINY else 96  # letters that the model sees at once
-SIZE, HEADS, DEPTH = (16, 2, 1) if TINY else (96, 4, 3)
+SIZE, HEADS, DEPTH = (16, 2, 1) if TINY else (64, 4, 2)
 
 # %% [markdown]
 # ## Data
