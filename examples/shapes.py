@@ -165,11 +165,6 @@ def loss(model: rs.Chain, x: rs.Array, y: rs.Array) -> rs.Array:
     return rs.logitcrossentropy(model(x), y, label_smoothing=0.1)
 
 
-def accuracy(model: rs.Chain, x: rs.Array, y: rs.Array) -> rs.Array:
-    """Tell for each image whether the highest score is the label's."""
-    return model(x).argmax(axis=-1) == y
-
-
 class Mirrored:
     """Batches of which half of the images, drawn at random, are turned left to right."""
 
@@ -197,7 +192,7 @@ result = rs.train(
     rs.setup(rule, model),
     epochs=EPOCHS,
     validation=rs.DataLoader(test, batch_size=256),
-    metrics={"accuracy": accuracy},
+    metrics={"accuracy": rs.Accuracy()},
 )
 score = result.history["validation_accuracy"][-1]
 print(f"test accuracy {100 * score:.1f} %")
@@ -210,7 +205,7 @@ images, labels = test
 predicted = np.asarray(jax.jit(result.model)(jnp.asarray(images[:256]))).argmax(-1)
 figure = plt.figure(figsize=(13, 5.4), layout="constrained")
 left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
-result.history.plot(left.subplots())
+result.history.plot(left)
 left.suptitle(f"{100 * score:.1f} % of {len(labels)} test images right")
 order = np.argsort(predicted[:24] == labels[:24], kind="stable")  # the wrong ones first
 for axes, index in zip(right.subplots(4, 6).flat, order, strict=True):
