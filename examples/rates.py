@@ -2,9 +2,9 @@
 """Rates: find a learning rate, then see whether it was a good one.
 
 `find_learning_rate` takes one step at each of a hundred rates, from far too low to far too
-high, and looks at the loss. The network is then trained at a third of what it suggests, at
-the suggestion, and at ten times as much. Run it with `python examples/rates.py`; `TINY=1`
-makes it a matter of seconds.
+high, and looks at the loss. The network is then trained at the rate that it suggests, at a
+tenth of it, ten times and a hundred times as much. Run it with `python examples/rates.py`;
+`TINY=1` makes it a matter of seconds.
 
 Source: Smith 2017, Cyclical learning rates for training neural networks, section 3.3.
 """
@@ -65,12 +65,12 @@ rate = found.suggestion or 0.1
 # %% [markdown]
 # ## The trial
 #
-# Three runs from the same weights over the same batches. One that stops being finite stops
+# Four runs from the same weights over the same batches. One that stops being finite stops
 # there, with a model that is still good.
 
 # %%
 runs = {}
-for factor in (1 / 3, 1, 10):
+for factor in (0.1, 1, 10, 100):
     result = rs.train(
         loss,
         model,

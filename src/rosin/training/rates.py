@@ -20,6 +20,8 @@ from rosin.training.step import source_name, trainstep
 
 FEWEST_STEPS = 10
 NEIGHBOURS = 5
+BELOW_LEAST = 10
+"""The least loss is where the next rates no longer help; a run needs a margin to that."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +32,8 @@ class LearningRates:
         rates: The learning rates that were tried, rising.
         losses: The loss at each, before the step was taken.
         smoothed: The losses, averaged over their neighbourhood.
-        suggestion: The rate at which the smoothed loss falls most steeply, or None if it
-            falls nowhere.
+        suggestion: A tenth of the rate at which the smoothed loss is least, and at least
+            the lowest rate; None if the loss falls nowhere.
 
     Examples:
         >>> rates = np.array([0.1, 1.0, 10.0])
@@ -131,11 +133,11 @@ def find_learning_rate(
         >>> x, weight = jnp.eye(4), jnp.zeros(4)
         >>> opt_state = rs.setup(rs.Descent(0.1), weight)
         >>> rs.find_learning_rate(loss, weight, [(x, x.sum(1))], opt_state, lowest=1e-3)
-        LearningRates(100 rates from 0.001 to 10; suggestion=0.087)
+        LearningRates(100 rates from 0.001 to 10; suggestion=0.57)
 
     Source:
         Smith 2017, "Cyclical learning rates for training neural networks", section 3.3;
-        the suggestion is that of fastai's `steep`.
+        the suggestion is that of fastai's `minimum`.
     """
     expect_callable(subject="find_learning_rate", loss=loss)
     expect_opt_state(opt_state)
@@ -209,7 +211,7 @@ def _endless(data: Iterable[PyTree]) -> Iterator[PyTree]:
 def _found(
     rates: np.ndarray[Any, Any], losses: np.ndarray[Any, Any], data: object
 ) -> LearningRates:
-    """Smooth the losses, and look for the steepest fall before their least."""
+    """Smooth the losses, and stay well below the rate of the least."""
     if not losses.size:
         refuse(
             StructureError,
@@ -219,11 +221,9 @@ def _found(
             fix="pass a DataLoader or a list of batches, and check rs.summary(model) for NaN",
         )
     smoothed = _smoothed(losses)
-    until = int(smoothed.argmin()) + 1
-    slopes = np.gradient(smoothed[:until]) if until > 1 else np.zeros(1)
-    steepest = int(slopes.argmin())
-    falls = slopes[steepest] < 0
-    return LearningRates(rates, losses, smoothed, float(rates[steepest]) if falls else None)
+    least = int(smoothed.argmin())
+    suggestion = max(float(rates[least]) / BELOW_LEAST, float(rates[0])) if least else None
+    return LearningRates(rates, losses, smoothed, suggestion)
 
 
 def _smoothed(losses: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
