@@ -213,12 +213,12 @@ def test_glu_gates_its_first_half_with_its_second():
     ("call", "error", "expected"),
     [
         (lambda: softmax(jnp.arange(3)), DtypeError, "x of a floating-point dtype"),
-        (lambda: logsumexp(jnp.ones(3), axis=1), RangeError, "axes to be different"),
+        (lambda: logsumexp(jnp.ones(3), axis=1), RangeError, "axis to be different"),
         (lambda: softmax(jnp.ones(3), mask=jnp.ones(3)), DtypeError, "mask of booleans"),
         (lambda: softmax(jnp.ones(3), mask=[True] * 2), ShapeError, "mask that broadcasts"),
         (lambda: softmax(jnp.ones(3), mask=[[True] * 3]), ShapeError, "mask that broadcasts"),
         (lambda: glu(jnp.ones((2, 3))), ShapeError, "an even size on axis 1"),
-        (lambda: glu(jnp.ones((2, 4)), axis=(0, 1)), RangeError, "axes to be different"),
+        (lambda: glu(jnp.ones((2, 4)), axis=(0, 1)), RangeError, "axis to be different"),
         (lambda: glu(jnp.ones(2, complex)), DtypeError, "x of a real floating-point dtype"),
     ],
 )
