@@ -91,8 +91,18 @@ def shown(value: object) -> str:
 def shortened(text: str, length: int = MAX_SHOWN_CHARACTERS) -> str:
     """Cut foreign text to one escaped line of at most `length` characters."""
     line = " ".join(text.split()).replace("( ", "(").replace(", )", ")")
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    line = escaped(line)
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def escaped(text: str) -> str:
+    r"""Spell what does not print, such as control characters, as Python's escapes do.
+
+    Examples:
+        >>> print(escaped("a\x1b[31m.pkl"))
+        a\x1b[31m.pkl
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def grouped(number: int) -> str:

@@ -119,6 +119,15 @@ class Renaming:
             )
         return renamed
 
+    def taker(self, name: str) -> Rule | None:
+        """Find the rule that takes a name; `None` if it stays what it is.
+
+        Examples:
+            >>> Renaming([Drop("**.steps"), Rename("fc.{x}", "head.{x}")]).taker("fc.bias")
+            Rename('fc.{x}', 'head.{x}')
+        """
+        return next((one.given for one in self._takers if one.place(name) is not None), None)
+
     def inverse(self) -> "Renaming":
         """Return the rules for the way back; what was dropped is not made again.
 
@@ -155,6 +164,7 @@ class _Taker:
     """A rule with its patterns read."""
 
     def __init__(self, rule: Rule) -> None:
+        self.given = rule
         self.rule = rule if isinstance(rule, Rename) else None
         sources = rule.sources if isinstance(rule, Rename) else (rule.pattern,)
         targets = rule.targets if isinstance(rule, Rename) else ()

@@ -6,6 +6,7 @@ the scanner has understood all before anything is returned.
 """
 
 import contextlib
+import dataclasses
 import functools
 import os
 from collections.abc import Generator, Iterable
@@ -18,7 +19,7 @@ from rosin.files.index import SAVE
 from rosin.files.items import Item
 from rosin.files.notes import Notes
 from rosin.files.renaming import Renaming, as_renaming
-from rosin.files.rules import Rule
+from rosin.files.rules import Drop, Rule
 from rosin.files.sharded import write_shards
 from rosin.files.shards import is_index, open_arrays
 from rosin.files.source import Source, open_regular
@@ -65,13 +66,30 @@ def free_text(metadata: dict[str, str]) -> dict[str, str]:
     return {name: text for name, text in metadata.items() if name not in OWN}
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Converted:
+    """What became of the names of a file that was converted.
+
+    Args:
+        written: The names in the new file.
+        used: The old names that went through a rule.
+        dropped: The old names that a rule left out.
+        left_over: The old names that no rule took, which stand in the new file unchanged.
+    """
+
+    written: tuple[str, ...]
+    used: tuple[str, ...]
+    dropped: tuple[str, ...]
+    left_over: tuple[str, ...]
+
+
 def convert(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
     names: Names = None,
     limits: Limits = Limits(),
-) -> None:
+) -> Converted:
     """Write what any readable file holds as safetensors, under other names if wanted.
 
     Own files are copied array by array, so that at most one rule's arrays are in memory.
@@ -82,6 +100,9 @@ def convert(
             `.safetensors.index.json`.
         names: Renaming rules, as for `rs.load`.
         limits: Bounds on what is accepted.
+
+    Returns:
+        Which names were written, used, dropped and left over.
 
     Raises:
         UnsafeFileError: Loading the source as its own library does could run code.
@@ -97,13 +118,13 @@ def convert(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_tensors(f"{folder}/a.safetensors", {"fc.weight": np.ones((2, 3))})
         ...     rules = [Rename("fc.{*rest}", "head.{*rest}")]
-        ...     convert(f"{folder}/a.safetensors", f"{folder}/b.safetensors", names=rules)
-        ...     with open_stored(f"{folder}/b.safetensors", Limits()) as (items, _):
-        ...         list(items)
-        ['head.weight']
+        ...     done = convert(f"{folder}/a.safetensors", f"{folder}/b.safetensors", names=rules)
+        >>> done.written, done.used, done.left_over
+        (('head.weight',), ('fc.weight',), ())
     """
     with open_stored(source, limits) as (items, metadata):
-        renamed = items if names is None else as_renaming(names).apply(items)
+        renaming = as_renaming(() if names is None else names)
+        renamed = renaming.apply(items)
         arrays = {name: item for name, item in renamed.items() if item.dtype is not None}
         notes = Notes(
             {name: item.kind for name, item in arrays.items() if item.kind is not None},
@@ -114,6 +135,17 @@ def convert(
             write_shards(target, arrays, metadata, index_metadata=own)
         else:
             write_tensors(target, arrays, {**metadata, **own})
+        return _converted(items, renamed, renaming)
+
+
+def _converted(old: Iterable[str], new: Iterable[str], renaming: Renaming) -> Converted:
+    takers = {name: renaming.taker(name) for name in old}
+    return Converted(
+        written=tuple(new),
+        used=tuple(n for n, rule in takers.items() if rule and not isinstance(rule, Drop)),
+        dropped=tuple(n for n, rule in takers.items() if isinstance(rule, Drop)),
+        left_over=tuple(n for n, rule in takers.items() if rule is None),
+    )
 
 
 def _is_own(path: str | os.PathLike[str], limits: Limits) -> bool:
