@@ -17,6 +17,8 @@ from rosin.errors import FileError, NonFiniteError, RangeError, StateError, Stru
 from rosin.training import loop, run
 from tests.training.toys import assert_same_bits, batches, loader, loss, net
 
+pytestmark = pytest.mark.optimised  # compared bit by bit with a process of its own
+
 EPOCHS = 3
 MEASURED = ("loss", "validation_loss", "validation_mae", "step", "epoch", "skipped")
 
@@ -293,7 +295,6 @@ train(checkpoint=sys.argv[1])
 """
 
 
-@pytest.mark.optimised  # as in the process that is killed
 @pytest.mark.parametrize(("at", "code"), [(2, 42), (9, 0)])
 def test_a_process_killed_before_the_rename_leaves_the_checkpoint_before(path, at, code):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
