@@ -6,7 +6,9 @@ A fence's title is what a reader sees above the block, and what is checked here:
 - ```` ```python ```` runs, in one namespace for each page;
 - ```` ```python title="raises ShapeError" ```` raises that class;
 - ```` ```text title="output" ```` is what the program above it prints, and at the end of a
-  program that raises, the error. Numbers with a point agree to three digits.
+  program that raises, the error. Numbers with a point agree to three digits;
+- ```` ```console ```` shows commands after `$` and what they print: `rosin` runs here, and
+  `echo $?` gives its exit code.
 
 Any other language or title is prose. `rosin` is written `rs` on every page.
 """
@@ -16,13 +18,16 @@ import importlib
 import io
 import math
 import re
+import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from typer.testing import CliRunner
 
 import rosin as rs
+from rosin.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -57,6 +62,9 @@ def run_page(page, name):
     listed = blocks(page)
     ran = 0
     for block, following in pairwise([*listed, Block("", "", "", 0)]):
+        if block.language == "console":
+            run_commands(block, name)
+            ran += 1
         if block.language != "python":
             continue
         printed = run_block(block, scope, name)
@@ -90,6 +98,21 @@ def run_block(block, scope, name):
     return f"{printed.getvalue()}\n{told(error)}"
 
 
+def run_commands(block, name):
+    """Run the commands of a block and hold what they print to what it shows."""
+    printed, code = [], None
+    for line in block.text.splitlines():
+        if line == "$ echo $?":
+            printed.append(f"{line}\n{code}\n")
+        elif line.startswith("$ "):
+            result = CliRunner().invoke(app, shlex.split(line)[2:], prog_name="rosin")
+            code = result.exit_code
+            printed.append(f"{line}\n{result.output}")
+    assert alike("".join(printed), block.text), (
+        f"{name}, line {block.line}: the page shows\n{block.text}\nbut there is\n{''.join(printed)}"
+    )
+
+
 def told(error):
     """Spell an error as the last lines of a traceback do, without what JAX adds to any."""
     notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith("-----")]
@@ -110,6 +133,7 @@ def workplace(tmp_path, monkeypatch):
     """Give a page a folder and a random stream of its own, and no screen."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("COLUMNS", "80")
     with rs.seed(0):
         yield
 
@@ -136,6 +160,9 @@ BROKEN = {
     "another error": '```python title="raises ValueError"\n{}["a"]\n```',
     "another message": '```python title="raises ValueError"\nint("a")\n```\n\n'
     '```text title="output"\nValueError: b\n```',
+    "another report": "```console\n$ rosin --version\nrosin 0.0.0\n```",
+    "another exit code": "```console\n$ rosin scan nothing\nFileNotFoundError: 'nothing': "
+    "No such file or directory\n$ echo $?\n0\n```",
     "a later block": "```python\nx = 1\n```\n\n```python\nassert x == 2\n```",
 }
 

@@ -33,7 +33,7 @@ def test_a_level_below_that_of_the_file_is_named():
 
 def test_a_name_that_is_no_text_is_escaped():
     assert text_of(FileReport("\udcff", "text", 1, ""), verbose=True).startswith(
-        r"safe        \udcff  (text, 1 bytes)"
+        r"safe        \udcff  (text, 1 byte)"
     )
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from rosin.cli.telling import listed, told
-from rosin.errors import escaped, grouped, shown
+from rosin.cli.telling import counted, listed, told
+from rosin.errors import escaped, shown
 
 if TYPE_CHECKING:
     from rosin.files.stored import Converted
@@ -64,18 +64,14 @@ def _expect_target(target: Path, *, force: bool) -> None:
 
 def _report(target: Path, done: "Converted", *, renamed: bool) -> list[str]:
     """Spell what was written, and with rules what became of each name."""
-    lines = [f"{escaped(str(target))}: {_count(len(done.written), 'array')}"]
+    lines = [f"{escaped(str(target))}: {counted(len(done.written), 'array')}"]
     if not renamed:
         return lines
-    lines.append(f"  used by the rules: {_count(len(done.used), 'name')}")
+    lines.append(f"  used by the rules: {counted(len(done.used), 'name')}")
     for what, names in (
         ("dropped by the rules", done.dropped),
         ("left over, and kept as they are", done.left_over),
     ):
-        lines.append(f"  {what}: {_count(len(names), 'name')}")
+        lines.append(f"  {what}: {counted(len(names), 'name')}")
         lines += [f"    {name}" for name in listed(list(names))]
     return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{grouped(number)} {noun}{'s' * (number != 1)}"

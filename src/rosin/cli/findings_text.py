@@ -12,7 +12,7 @@ from typing import Final, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from rosin.cli.telling import MAX_LISTED
+from rosin.cli.telling import MAX_LISTED, counted
 from rosin.errors import escaped, grouped
 from rosin.scan import FileReport, Finding, Level, Report
 
@@ -57,7 +57,7 @@ def _print(console: Console, text: Text) -> None:
 def _heading(file: FileReport) -> Text:
     """Name a file after its verdict: `dangerous   models/evil.pkl   (pickle, 31 bytes)`."""
     verdict = f"{file.verdict.label:<{_VERDICT_WIDTH}}"
-    size = f"  ({escaped(file.format)}, {grouped(file.size)} bytes)"
+    size = f"  ({escaped(file.format)}, {counted(file.size, 'byte')})"
     return Text.assemble(
         (verdict, STYLES[file.verdict]), "  ", (escaped(file.path), "bold"), (size, "dim")
     )
@@ -106,7 +106,7 @@ def _wrapped(text: str, indent: int, width: int) -> list[str]:
 def _summary(report: Report) -> Text:
     """Count the files by verdict: `3 files: 1 dangerous, 2 safe`."""
     counts = Counter(file.verdict for file in report.files)
-    text = Text(f"{grouped(len(report.files))} file{'s' * (len(report.files) != 1)}")
+    text = Text(counted(len(report.files), "file"))
     for place, level in enumerate(sorted(counts, reverse=True)):
         text.append(": " if place == 0 else ", ")
         text.append(f"{grouped(counts[level])} {level.label}", STYLES[level])

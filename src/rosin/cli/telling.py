@@ -13,7 +13,7 @@ from typing import Final
 
 import typer
 
-from rosin.errors import RosinError, escaped
+from rosin.errors import RosinError, escaped, grouped
 
 REFUSED: Final = 1
 UNUSABLE: Final = 2
@@ -51,7 +51,17 @@ def listed(names: list[str]) -> list[str]:
         ['a.weight', 'b.weight']
     """
     more = len(names) - MAX_LISTED
-    return [*map(escaped, names[:MAX_LISTED]), *([f"and {more} more"] if more > 0 else [])]
+    return [*map(escaped, names[:MAX_LISTED]), *([f"and {grouped(more)} more"] if more > 0 else [])]
+
+
+def counted(number: int, noun: str) -> str:
+    """Spell a number of things.
+
+    Examples:
+        >>> counted(1, "file"), counted(1234, "byte")
+        ('1 file', '1 234 bytes')
+    """
+    return f"{grouped(number)} {noun}{'s' * (number != 1)}"
 
 
 def is_same(one: Path, other: Path) -> bool:

@@ -72,7 +72,7 @@ def read_rules(path: str | os.PathLike[str], *, limits: Limits = _DEFAULT) -> Re
     data = read_whole(path, source, "max_index_bytes")
     source.expect_within("max_tensors", count_values(data), unit="values", where="")
     expect_shallow(brackets(data), source, "rules")
-    content = parse_object(data, source, what="rules")
+    content = parse_object(data, source, what="object")
     version = content.get(_HEAD)
     if content.keys() != {_HEAD, "rules"} or type(version) is not int or version != VERSION:
         keys = ", ".join(map(shown, content)) or "no key"
