@@ -31,7 +31,7 @@ class Limits:
         max_unpacked_bytes: What all compressed parts of one file unpack to.
         max_expansion_ratio: The same, for each byte of the file; the first 16 MiB are free.
         max_shards: Files that one index names.
-        max_index_bytes: The JSON index of a model of several files, or of renaming rules.
+        max_index_bytes: The JSON index of a model of several files, renaming rules, or settings.
         max_table_bytes: A table of numbers as text, such as the history of a training.
 
     Examples:

@@ -6,7 +6,6 @@ from tests.attacks.case import Case
 
 CASES = {
     "zeros": Case(bytes(64), "format-unknown", Level.UNKNOWN, 0),
-    "a program of the system": Case(b"\x7fELF\2\1\1" + bytes(64), "format-unknown", Level.UNKNOWN),
     "an archive of 7-Zip": Case(
         b"7z\xbc\xaf\x27\x1c\0\4" + bytes(32), "format-unknown", Level.UNKNOWN, file="model.7z"
     ),

@@ -210,7 +210,51 @@ ARCHIVES: Final[Mapping[str, Rule]] = {
     "archive-damaged": Rule(Level.UNKNOWN, "compressed data", UNREAD, CUT_SHORT),
 }
 
-RULES: Final[Mapping[str, Rule]] = {**GENERAL, **PICKLES, **PYTORCH, **ARCHIVES}
+_READ_IT: Final = "read it before you use the model, or keep the arrays alone"
+
+SCRIPTS: Final[Mapping[str, Rule]] = {
+    "program": Rule(
+        Level.DANGEROUS,
+        "files of data",
+        "It is made to be run, or to be loaded by a program that is",
+        "delete it: arrays need no program; build what you need from its sources",
+    ),
+    "office": Rule(
+        Level.SUSPICIOUS,
+        "files of data and plain text",
+        "Such documents hold macros, which run when they are opened",
+        "ask its author for the text as Markdown or PDF",
+    ),
+    "script": Rule(
+        Level.SUSPICIOUS,
+        "text that documents, lists or sets something",
+        "It may be a script: a program that imports or runs what lies beside a model runs it",
+        _READ_IT,
+    ),
+    "settings-call": Rule(
+        Level.DANGEROUS,
+        "settings of plain values",
+        "Loading these settings with the library they are for runs code from the file",
+        "ask its author for the arrays alone, and build the model from code you know",
+    ),
+    "settings-code": Rule(
+        Level.SUSPICIOUS,
+        "settings of plain values",
+        "The library that these settings are for imports what they name, or fetches code",
+        _READ_IT,
+    ),
+    "settings-malformed": Rule(
+        Level.UNKNOWN, "JSON", "Another reader may take it for other settings than this one"
+    ),
+    "template": Rule(
+        Level.NOTE,
+        "settings of plain values",
+        "A template is a small program; filled in without a sandbox it can run any code",
+        "fill it in with jinja2.sandbox.ImmutableSandboxedEnvironment only",
+    ),
+}
+
+RULES: Final[Mapping[str, Rule]] = {**GENERAL, **PICKLES, **PYTORCH, **ARCHIVES, **SCRIPTS}
 
 
 def finding(

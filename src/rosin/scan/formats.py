@@ -3,14 +3,16 @@
 
 from typing import Final
 
+from rosin.errors import shown
 from rosin.scan.archives import ARCHIVES
 from rosin.scan.parsed import HEAD_BYTES, Format, Parsed
 from rosin.scan.pickles import PICKLE
-from rosin.scan.region import Region
+from rosin.scan.programs import PROGRAM
+from rosin.scan.region import Region, suffix_of
 from rosin.scan.tars import TAR
 from rosin.scan.text import TEXT
 
-FORMATS: Final[tuple[Format, ...]] = (PICKLE, *ARCHIVES, TAR, TEXT)
+FORMATS: Final[tuple[Format, ...]] = (PICKLE, *ARCHIVES, TAR, PROGRAM, TEXT)
 """In the order in which they are asked."""
 
 _END_OF_ZIP: Final = b"PK\x05\x06"
@@ -49,23 +51,14 @@ def parse(form: Format, region: Region) -> Parsed:
 
 
 def _expect_suffix(region: Region, exact: str) -> None:
-    """Report an extension that belongs to other formats only."""
+    """Report an extension that belongs to other formats only, and text that may be a script."""
     suffix = suffix_of(region.name)
     homes = {name: suffixes for form in FORMATS for name, suffixes in form.suffixes.items()}
     known = any(suffix in suffixes for suffixes in homes.values())
     if suffix and known and suffix not in homes.get(exact, ()):
         region.report("format-mismatch", got=f"{exact} in a file called *{suffix}")
-
-
-def suffix_of(name: str) -> str:
-    """Return the extension of a file or member in lower case, with its dot.
-
-    Examples:
-        >>> suffix_of("a.zip!weights/B.PT"), suffix_of("README"), suffix_of(".gitignore")
-        ('.pt', '', '')
-    """
-    last = name.rpartition("!")[2].rpartition("/")[2].lstrip(".")
-    return f".{last.rpartition('.')[2].lower()}" if "." in last else ""
+    elif exact == "text" and not known and suffix.strip(".0123456789"):
+        region.report("script", got=f"text in a file called {shown('*' + suffix)}")
 
 
 def _opening(head: bytes) -> str:

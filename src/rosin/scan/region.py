@@ -139,6 +139,17 @@ class Region(abc.ABC):
             raise Refused(dataclasses.replace(made, limit=limit))
 
 
+def suffix_of(name: str) -> str:
+    """Return the extension of a file or member in lower case, with its dot.
+
+    Examples:
+        >>> suffix_of("a.zip!weights/B.PT"), suffix_of("README"), suffix_of(".gitignore")
+        ('.pt', '', '')
+    """
+    last = name.rpartition("!")[2].rpartition("/")[2].lstrip(".")
+    return f".{last.rpartition('.')[2].lower()}" if "." in last else ""
+
+
 @final
 class FileRegion(Region):
     """An open file; whoever opened it closes it."""
