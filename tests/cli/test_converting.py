@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 import rosin as rs
+from rosin.cli.converting import Dtype
 from rosin.files.renaming import Drop, Rename, Renaming, Transpose
 from rosin.files.rule_files import write_rules
+from rosin.files.stored import FLOATING
 from tests.stored import FOLDER
 
 PT = FOLDER / "foreign" / "bilstm.pt"
@@ -74,3 +76,14 @@ def test_files_that_are_not_there_are_told(rosin):
     )  # fmt: skip
     assert rosin("convert", PT, "b.safetensors", "--map", "map.json").exit_code == 2
     assert rosin("convert", PT, "no/b.safetensors").exit_code == 2
+
+
+def test_the_dtypes_are_those_of_the_library():
+    assert tuple(dtype.value for dtype in Dtype) == FLOATING
+
+
+def test_numbers_are_rounded_to_a_dtype(rosin, tmp_path):
+    assert rosin("convert", PT, "b.safetensors", "--dtype", "bfloat16").exit_code == 0
+    assert {a.dtype.name for a in rs.load_arrays(tmp_path / "b.safetensors").values()} == {
+        "bfloat16"
+    }

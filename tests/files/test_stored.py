@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rosin as rs
-from rosin.errors import FileError, StructureError, UnsafeFileError
+from rosin.errors import FileError, RangeError, StructureError, UnsafeFileError
 from rosin.files import read
 from rosin.files.renaming import Drop, Rename, Transpose
 from rosin.files.stored import convert
@@ -50,6 +50,55 @@ def test_numbers_keys_and_texts_of_an_own_file_are_kept(tmp_path, target):
     convert(target, tmp_path / "c.safetensors", names=[Rename("{x}", "run.{x}")])
     assert rs.equal(rs.load(tmp_path / "c.safetensors", tree, at="run"), tree)
     assert rs.load_metadata(tmp_path / "c.safetensors") == {"author": "ada"}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_floating_point_numbers_are_rounded_and_nothing_else(tmp_path, target, dtype):
+    numbers = np.array([1 / 3, -2.0, 65504.0, np.inf, np.nan])
+    tree = {"x": numbers, "n": np.arange(3), "c": np.ones(2, "c8"), "b": np.array([True])}
+    write_tensors(tmp_path / "a.safetensors", tree)
+    convert(tmp_path / "a.safetensors", target, dtype=dtype)
+    got = rs.load_arrays(target)
+    assert np.array_equal(got["x"], numbers.astype(np.dtype(dtype)), equal_nan=True)
+    assert {name: got[name].dtype.name for name in tree} == {
+        "x": dtype, "n": "int64", "c": "complex64", "b": "bool"
+    }  # fmt: skip
+
+
+def test_random_keys_are_not_rounded(tmp_path, target):
+    rs.save(tmp_path / "a.safetensors", {"k": jax.random.key(1), "x": np.ones(2, "f4")})
+    convert(tmp_path / "a.safetensors", target, dtype="float16")
+    like = {"k": jax.random.key(0), "x": np.zeros(2, "f2")}
+    assert jax.random.key_data(rs.load(target, like)["k"]).tolist() == [0, 1]
+
+
+def test_a_number_that_would_become_infinite_is_refused(tmp_path, target):
+    target.write_bytes(b"precious")
+    write_tensors(tmp_path / "a.safetensors", {"fc.weight": np.array([1.0, 65536.0], "f4")})
+    with pytest.raises(RangeError) as caught:
+        convert(tmp_path / "a.safetensors", target, dtype="float16")
+    error = caught.value
+    assert error.expected == '"fc.weight" of values that have a place in float16'
+    assert error.got == "a value of float32[2] that has none"
+    assert target.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "f4", "", np.float32])
+def test_a_dtype_of_another_name_is_refused(tmp_path, target, dtype):
+    write_tensors(tmp_path / "a.safetensors", {"x": np.ones(2)})
+    with pytest.raises(RangeError, match="dtype to be one of None, 'float16', 'bfloat16'"):
+        convert(tmp_path / "a.safetensors", target, dtype=dtype)
+
+
+def test_what_became_of_each_name_is_returned(target):
+    rules = [Drop("lstm.**"), Rename("fc.weight", "head.weight")]
+    done = convert(PT, target, names=rules)
+    names = list(read(PT))
+    assert set(done.written) == {"embedding.weight", "fc.bias", "head.weight"}
+    assert done.dropped == tuple(name for name in names if name.startswith("lstm."))
+    assert (done.used, done.left_over) == (("fc.weight",), ("embedding.weight", "fc.bias"))
+    plain = convert(PT, target)
+    assert (plain.written, plain.left_over) == (tuple(names), tuple(names))
 
 
 def test_one_file_becomes_several_and_back(tmp_path, target):

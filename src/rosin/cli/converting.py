@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`rosin convert`: what any readable file holds, as safetensors."""
 
+import enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
 
 _SUFFIX: Final = ".safetensors"
 _INDEX_SUFFIX: Final = ".safetensors.index.json"
+
+
+class Dtype(enum.StrEnum):
+    """What floating-point arrays can be rounded to."""
+
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
 
 
 def convert(
@@ -36,6 +46,9 @@ def convert(
         Path | None,
         typer.Option("--map", "-m", metavar="RULES", help="Renaming rules, in a JSON file."),
     ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option(help="Round floating-point arrays to this dtype.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over OUT if it exists.")] = False,
 ) -> None:
     """Write the arrays of a model file as safetensors, under other names if wanted."""
@@ -45,7 +58,7 @@ def convert(
         from rosin.files.stored import convert as convert_file
 
         names = None if rules is None else read_rules(rules)
-        done = convert_file(source, target, names=names)
+        done = convert_file(source, target, names=names, dtype=dtype and dtype.value)
     typer.echo("\n".join(_report(target, done, renamed=rules is not None)))
 
 

@@ -10,9 +10,14 @@ import dataclasses
 import functools
 import os
 from collections.abc import Generator, Iterable
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
+import numpy as np
+
+from rosin.core.validation import expect_one_of, refuse
+from rosin.errors import RangeError, shortened
 from rosin.files import notes as noted
+from rosin.files.dtypes import converted, is_floating
 from rosin.files.header import LENGTH_BYTES
 from rosin.files.importers.reading import read
 from rosin.files.index import SAVE
@@ -29,6 +34,10 @@ from rosin.limits import Limits
 Names: TypeAlias = Renaming | Iterable[Rule] | None
 OWN = (noted.NAME, SAVE)
 """The names in the metadata of a file that Rosin uses itself."""
+
+
+FLOATING: Final = ("float16", "bfloat16", "float32", "float64")
+"""What floating-point numbers can be rounded to on the way."""
 
 
 @contextlib.contextmanager
@@ -88,6 +97,7 @@ def convert(
     target: str | os.PathLike[str],
     *,
     names: Names = None,
+    dtype: str | None = None,
     limits: Limits = Limits(),
 ) -> Converted:
     """Write what any readable file holds as safetensors, under other names if wanted.
@@ -99,6 +109,8 @@ def convert(
         target: The file to create or to replace; an index if it ends in
             `.safetensors.index.json`.
         names: Renaming rules, as for `rs.load`.
+        dtype: What floating-point arrays are rounded to, ties to even: one of `FLOATING`.
+            Whole numbers, booleans, complex numbers and random keys stay what they are.
         limits: Bounds on what is accepted.
 
     Returns:
@@ -110,6 +122,7 @@ def convert(
         LimitError: The source exceeds one of `limits`.
         StructureError: The rules do not fit the source, or a name cannot be written.
         DtypeError: The format has no place for the dtype of an array.
+        RangeError: There is no such `dtype`, or a finite value would become infinite in it.
         OSError: A file cannot be opened or written; what stood there before is untouched.
 
     Examples:
@@ -122,10 +135,15 @@ def convert(
         >>> done.written, done.used, done.left_over
         (('head.weight',), ('fc.weight',), ())
     """
+    expect_one_of((None, *FLOATING), subject="convert", dtype=dtype)
     with open_stored(source, limits) as (items, metadata):
         renaming = as_renaming(() if names is None else names)
         renamed = renaming.apply(items)
-        arrays = {name: item for name, item in renamed.items() if item.dtype is not None}
+        arrays = {
+            name: item if dtype is None else _rounded(name, item, np.dtype(dtype))
+            for name, item in renamed.items()
+            if item.dtype is not None
+        }
         notes = Notes(
             {name: item.kind for name, item in arrays.items() if item.kind is not None},
             {name: item.read() for name, item in renamed.items() if item.dtype is None},
@@ -136,6 +154,26 @@ def convert(
         else:
             write_tensors(target, arrays, {**metadata, **own})
         return _converted(items, renamed, renaming)
+
+
+def _rounded(name: str, item: Item, dtype: np.dtype) -> Item:
+    """Round an array of floating-point numbers when it is read."""
+    if item.dtype is None or not is_floating(item.dtype):
+        return item
+
+    def read() -> np.ndarray[Any, Any]:
+        array = converted(item.read(), dtype)
+        if array is None:
+            refuse(
+                RangeError,
+                subject="convert",
+                expected=f'"{shortened(name)}" of values that have a place in {dtype.name}',
+                got=f"a value of {item} that has none",
+                fix="pass a dtype of a wider range, or leave dtype out",
+            )
+        return array
+
+    return dataclasses.replace(item, dtype=dtype, read=read)
 
 
 def _converted(old: Iterable[str], new: Iterable[str], renaming: Renaming) -> Converted:
