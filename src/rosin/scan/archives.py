@@ -8,23 +8,26 @@ any file. A zip archive may be a format of its own: those are asked first, in `Z
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from rosin.scan import pytorch_zip
+from rosin.scan import npz, pytorch_zip
+from rosin.scan.members import zip_members
 from rosin.scan.parsed import Format, Parsed
 from rosin.scan.region import Region
 from rosin.scan.unpacked import (
     Pieces,
     bz2_pieces,
-    deflated,
     gzip_pieces,
     unpack,
     xz_pieces,
     zlib_pieces,
 )
-from rosin.scan.zips import STORED, Member, read_directory
+from rosin.scan.zips import Member, read_directory
 
 ZipKind = tuple[Callable[[list[Member]], bool], Callable[[Region, list[Member]], Parsed]]
 
-ZIP_KINDS: Final[tuple[ZipKind, ...]] = ((pytorch_zip.claims, pytorch_zip.parse),)
+ZIP_KINDS: Final[tuple[ZipKind, ...]] = (
+    (pytorch_zip.claims, pytorch_zip.parse),
+    (npz.claims, npz.parse),
+)
 """Formats that are zip archives: whether the members make one, and its parser."""
 
 
@@ -34,26 +37,6 @@ def _parse_zip(region: Region) -> Parsed:
         if claims(members):
             return parse(region, members)
     return Parsed("zip", inside=zip_members(region, members))
-
-
-def zip_members(region: Region, members: list[Member]) -> Iterator[Region]:
-    """Yield each file of an archive, unpacked and held to its checksum."""
-    for member in members:
-        region.context.members += 1
-        region.expect_within("max_members", region.context.members, unit="members")
-        if not member.name.endswith("/"):
-            yield zip_member(region, member)
-        elif member.size:
-            region.refuse("zip-layout", member.begin, got="a folder that holds bytes")
-
-
-def zip_member(region: Region, member: Member) -> Region:
-    """Return the bytes of one member, unpacked and held to its checksum."""
-    if member.method == STORED:
-        pytorch_zip.check_sum(region, member)
-        return pytorch_zip.section(region, member)
-    packed = region.section(member.begin, member.packed)
-    return unpack(packed, deflated(member.crc), member.name, member.size)
 
 
 def _compressed(name: str, pieces: Pieces) -> Callable[[Region], Parsed]:
@@ -106,6 +89,7 @@ ARCHIVES: Final[tuple[Format, ...]] = (
         _parse_zip,
         {
             "zip": frozenset({".zip"}),
+            "npz": frozenset({".npz", ".zip"}),
             "pytorch-zip": frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".model", ".zip"}),
             "torchscript": frozenset({".pt", ".pth", ".ptl", ".bin", ".zip"}),
         },

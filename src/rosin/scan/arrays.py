@@ -119,6 +119,15 @@ def _dtype(arguments: tuple[object, ...]) -> object:
     code = arguments[0] if fits else None
     if not isinstance(code, str):
         raise Misfit("the code of a dtype", outline(arguments))
+    return number_dtype(code)
+
+
+def number_dtype(code: str) -> Dtype:
+    """Return the dtype of numbers that NumPy spells like this, such as `"<f4"`.
+
+    Raises:
+        Misfit: It is no dtype of numbers.
+    """
     order, letter = (code[:1], code[1:]) if code[:1] in _ORDERS else ("=", code)
     if letter not in _CODES:
         raise Misfit("a dtype of numbers", f"'{letter[:8]}'")

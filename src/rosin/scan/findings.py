@@ -210,6 +210,26 @@ ARCHIVES: Final[Mapping[str, Rule]] = {
     "archive-damaged": Rule(Level.UNKNOWN, "compressed data", UNREAD, CUT_SHORT),
 }
 
+NUMPY: Final[Mapping[str, Rule]] = {
+    "npy-header": Rule(
+        Level.UNKNOWN,
+        "a header of descr, fortran_order and shape, as NumPy writes it",
+        "Readers that evaluate the header, or guess, take it differently",
+    ),
+    "npy-dtype": Rule(
+        Level.UNKNOWN,
+        "numbers, or flat records of numbers",
+        "It is data, but of a kind that Rosin does not read",
+        "convert it to numbers where it was saved",
+    ),
+    "npy-objects": Rule(
+        Level.SUSPICIOUS,
+        "numbers, or flat records of numbers",
+        "An array of objects is a pickle: loading it with allow_pickle=True runs what it calls",
+        "convert it to an array of numbers where it was saved",
+    ),
+}
+
 _READ_IT: Final = "read it before you use the model, or keep the arrays alone"
 
 SCRIPTS: Final[Mapping[str, Rule]] = {
@@ -254,7 +274,7 @@ SCRIPTS: Final[Mapping[str, Rule]] = {
     ),
 }
 
-RULES: Final[Mapping[str, Rule]] = {**GENERAL, **PICKLES, **PYTORCH, **ARCHIVES, **SCRIPTS}
+RULES: Final[Mapping[str, Rule]] = {**GENERAL, **PICKLES, **PYTORCH, **ARCHIVES, **NUMPY, **SCRIPTS}
 
 
 def finding(

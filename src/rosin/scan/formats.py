@@ -5,6 +5,7 @@ from typing import Final
 
 from rosin.errors import shown
 from rosin.scan.archives import ARCHIVES
+from rosin.scan.npy import NPY
 from rosin.scan.parsed import HEAD_BYTES, Format, Parsed
 from rosin.scan.pickles import PICKLE
 from rosin.scan.programs import PROGRAM
@@ -12,7 +13,7 @@ from rosin.scan.region import Region, suffix_of
 from rosin.scan.tars import TAR
 from rosin.scan.text import TEXT
 
-FORMATS: Final[tuple[Format, ...]] = (PICKLE, *ARCHIVES, TAR, PROGRAM, TEXT)
+FORMATS: Final[tuple[Format, ...]] = (PICKLE, *ARCHIVES, TAR, NPY, PROGRAM, TEXT)
 """In the order in which they are asked."""
 
 _END_OF_ZIP: Final = b"PK\x05\x06"

@@ -65,6 +65,8 @@ class Tensor:
         offset: The first element, counted from the start of the region.
         region: The bytes of the storage, which several tensors may share.
         big_endian: Whether the most significant byte of an element comes first.
+        step_bytes: What strides and offset count, where that is not one element: for the
+            fields of records, 1.
     """
 
     dtype: str
@@ -73,6 +75,7 @@ class Tensor:
     offset: int
     region: Region
     big_endian: bool = False
+    step_bytes: int = 0
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:

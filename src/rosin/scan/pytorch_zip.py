@@ -2,13 +2,13 @@
 """PyTorch's checkpoints since 1.6: a zip archive of one pickle and the storages."""
 
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Final
 
 from rosin.errors import grouped, shown
 from rosin.scan.cursor import Cursor
 from rosin.scan.machine import Profile
+from rosin.scan.members import check_sum, section
 from rosin.scan.parsed import Parsed
 from rosin.scan.pytorch import PYTORCH, Storages
 from rosin.scan.region import Region
@@ -63,20 +63,6 @@ def parse(region: Region, members: list[Member]) -> Parsed:
     regions = _storages(region, parts, storages)
     _expect_nothing_else(region, parts, storages)
     return parsed_tree("pytorch-zip", value, stream, regions, big_endian=big_endian)
-
-
-def section(region: Region, member: Member) -> Region:
-    """Return the bytes of a stored member."""
-    return region.section(member.begin, member.packed, member.name)
-
-
-def check_sum(region: Region, member: Member) -> None:
-    """Hold a stored member to its checksum."""
-    crc = 0
-    for chunk in region.chunks(member.begin, member.begin + member.packed):
-        crc = zlib.crc32(chunk, crc)
-    if crc != member.crc:
-        region.refuse("archive-checksum", member.begin, got=f"another one for {shown(member.name)}")
 
 
 def _small(region: Region, parts: Mapping[str, Member]) -> dict[str, bytes]:

@@ -98,10 +98,10 @@ def parsed_tree(
             of one name.
     """
     tree, _ = _Planting(region, storages or {}, big=big_endian).plant(value)
-    return Parsed(exact, tree, _named(tree, region), readable=True)
+    return Parsed(exact, tree, named_arrays(tree, region), readable=True)
 
 
-def _named(tree: object, region: Region) -> dict[str, Tensor]:
+def named_arrays(tree: object, region: Region) -> dict[str, Tensor]:
     """Collect the arrays under dotted names, which are printable and differ."""
     arrays: dict[str, Tensor] = {}
     for path, leaf in leaves(tree):

@@ -21,9 +21,10 @@ class Buffers:
         )
         dtype = dtype_of(tensor.dtype)
         stored = _stored(dtype, big_endian=tensor.big_endian)
-        strides = [step * stored.itemsize for step in tensor.strides]
+        unit = tensor.step_bytes or stored.itemsize
+        strides = [step * unit for step in tensor.strides]
         # NumPy holds shape and strides to the buffer once more.
-        view = np.ndarray(tensor.shape, stored, data, tensor.offset * stored.itemsize, strides)
+        view = np.ndarray(tensor.shape, stored, data, tensor.offset * unit, strides)
         array = _converted(view, dtype)
         array.flags.writeable = False
         return array
