@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Final, cast
 
 from rosin.errors import shortened, shown
-from rosin.files.json_text import brackets, count_values, expect_shallow, outline, parse_object
 from rosin.files.source import Source
+from rosin.scan.json_text import brackets, count_values, expect_shallow, outline, parse_object
 
 SUFFIX: Final = ".safetensors.index.json"
 SHARD_SUFFIX: Final = ".safetensors"

@@ -17,9 +17,10 @@ from typing import Protocol
 import numpy as np
 
 from rosin.errors import grouped
-from rosin.files.header import LENGTH_BYTES, Entry, decode_header, place
+from rosin.files.header import DTYPES
 from rosin.files.source import CUT_SHORT, KEEP_STILL, Source, fill, open_regular
 from rosin.limits import Limits
+from rosin.scan.safetensors import LENGTH_BYTES, Entry, decode_header, expect_length, place
 
 
 class OpenArrays(Protocol):
@@ -68,7 +69,7 @@ class OpenFile:
             FileError: The file was cut short meanwhile, or a `BOOL` is neither 0 nor 1.
         """
         entry = self.entries[name]
-        array = np.empty(entry.shape, entry.dtype)
+        array = np.empty(entry.shape, DTYPES[entry.code])
         if array.size:
             self._file.seek(self._start + entry.begin)
             fill(as_bytes(array), self._file, self._source)
@@ -82,7 +83,7 @@ class OpenFile:
         """
         entry = self.entries[name]
         begin, count = self._start + entry.begin, math.prod(entry.shape)
-        view = np.frombuffer(self._map(), entry.dtype, count, begin)
+        view = np.frombuffer(self._map(), DTYPES[entry.code], count, begin)
         array = (view if view.flags.aligned else view.copy()).reshape(entry.shape)
         array.flags.writeable = False
         return self._checked(array, entry)
@@ -146,15 +147,7 @@ def _read_header(file: io.FileIO, size: int, source: Source) -> bytes:
     prefix = bytearray(LENGTH_BYTES)
     fill(memoryview(prefix), file, source)
     length = int.from_bytes(prefix, "little")
-    if length > size - LENGTH_BYTES:
-        source.refuse(
-            "byte 0",
-            expected=f"a header that fits the {grouped(size - LENGTH_BYTES)} bytes that follow",
-            got=f"a header of {grouped(length)} bytes",
-            fix="check that this is a safetensors file, then copy or download it again; "
-            "rosin.files.read reads files of other libraries",
-        )
-    source.expect_within("max_header_bytes", length, unit="bytes", where="byte 0")
+    expect_length(length, size, source)
     header = bytearray(length)
     fill(memoryview(header), file, source)
     return bytes(header)

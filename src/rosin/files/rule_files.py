@@ -17,7 +17,6 @@ from typing import Any, Final, cast
 
 from rosin.errors import UsageError, shown
 from rosin.files.atomic import replace_file
-from rosin.files.json_text import brackets, count_values, expect_shallow, outline, parse_object
 from rosin.files.renaming import (
     Add,
     Drop,
@@ -37,6 +36,7 @@ from rosin.files.rules import Rule
 from rosin.files.source import Source, read_whole
 from rosin.files.steps import Step
 from rosin.limits import Limits
+from rosin.scan.json_text import brackets, count_values, expect_shallow, outline, parse_object
 
 VERSION: Final = 1
 STEPS: Final[dict[str, type[Step]]] = {

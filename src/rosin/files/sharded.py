@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from rosin.errors import FileError, RangeError, StructureError, grouped, shown
 from rosin.files.atomic import replace_file
-from rosin.files.header import LENGTH_BYTES, Entry, encode_header
+from rosin.files.header import encode_header
 from rosin.files.index import SAVE, SHARD_SUFFIX, SUFFIX, TOTAL, encode_index, is_file_name
 from rosin.files.shards import read_index
 from rosin.files.tensors import (
@@ -31,6 +31,7 @@ from rosin.files.tensors import (
     write_array,
 )
 from rosin.limits import Limits
+from rosin.scan.safetensors import LENGTH_BYTES, Entry
 
 DEFAULT_SHARD_BYTES = 5_000_000_000  # as the Hugging Face hub has it
 _DEFAULT = Limits()

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from rosin.errors import grouped, shortened, shown
-from rosin.files.header import Entry
 from rosin.files.index import SAVE, SHARD_SUFFIX, SUFFIX, TOTAL, Index, decode_index
 from rosin.files.opened import OpenArrays, OpenFile, open_file
 from rosin.files.source import Source, read_whole
 from rosin.limits import Limits
+from rosin.scan.safetensors import Entry
 
 _GET_ALL = "get the index and all its files again, from one version of the model"
 _MAX_NAMED = 3

@@ -18,7 +18,7 @@ from rosin.core.validation import expect_one_of, refuse
 from rosin.errors import RangeError, shortened
 from rosin.files import notes as noted
 from rosin.files.dtypes import converted, is_floating
-from rosin.files.header import LENGTH_BYTES
+from rosin.files.header import DTYPES
 from rosin.files.importers.reading import read
 from rosin.files.index import SAVE
 from rosin.files.items import Item
@@ -30,6 +30,7 @@ from rosin.files.shards import is_index, open_arrays
 from rosin.files.source import Source, open_regular
 from rosin.files.tensors import write_tensors
 from rosin.limits import Limits
+from rosin.scan.safetensors import LENGTH_BYTES
 
 Names: TypeAlias = Renaming | Iterable[Rule] | None
 OWN = (noted.NAME, SAVE)
@@ -62,7 +63,10 @@ def open_stored(
         notes = noted.decode(path, file.metadata, file.entries, limits)
         arrays = {
             name: Item(
-                entry.dtype, entry.shape, functools.partial(file.read, name), notes.keys.get(name)
+                DTYPES[entry.code],
+                entry.shape,
+                functools.partial(file.read, name),
+                notes.keys.get(name),
             )
             for name, entry in file.entries.items()
         }

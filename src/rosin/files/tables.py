@@ -17,9 +17,9 @@ from typing import Any, Final, TypeAlias
 
 from rosin.errors import grouped, shown
 from rosin.files.atomic import replace_file
-from rosin.files.json_text import parse_object
 from rosin.files.source import Source, fill, open_regular
 from rosin.limits import Limits
+from rosin.scan.json_text import parse_object
 
 Row: TypeAlias = dict[str, float]
 

@@ -2,7 +2,7 @@
 """Named arrays on disk, in the published safetensors format: data only, nothing to run.
 
 A file is a length of 8 bytes, a JSON header of that length and the arrays end to end. What
-a header may say, and how it is checked, stands in `rosin.files.header`. Modules and trees
+a header may say, and how it is checked, stands in `rosin.scan.safetensors`. Modules and trees
 are not known here.
 """
 
@@ -28,14 +28,12 @@ from rosin.errors import (
 from rosin.files.atomic import replace_file
 from rosin.files.header import (
     DTYPES,
-    LENGTH_BYTES,
-    METADATA,
-    Entry,
     Layout,
     encode_header,
 )
 from rosin.files.opened import as_bytes, open_file
 from rosin.limits import Limits
+from rosin.scan.safetensors import LENGTH_BYTES, METADATA, Entry
 
 _CODES = {dtype.name: code for code, dtype in DTYPES.items()}
 _DEFAULT = Limits()
@@ -248,7 +246,7 @@ def write_array(
 ) -> None:
     """Write the bytes of one array where the file stands; hand them to `also` too."""
     array = np.asarray(value)
-    if (array.dtype.name, array.shape) != (entry.dtype.name, entry.shape):
+    if (array.dtype.name, array.shape) != (DTYPES[entry.code].name, entry.shape):
         refuse_to_write(
             StructureError,
             expected=f'tensors["{shortened(entry.name)}"] to convert to the array it claims to be',
@@ -256,7 +254,7 @@ def write_array(
             fix="pass it through numpy.asarray first",
         )
     if array.size:
-        data = as_bytes(array.astype(entry.dtype, order="C", copy=False))
+        data = as_bytes(array.astype(DTYPES[entry.code], order="C", copy=False))
         file.write(data)
         if also is not None:
             also(data)

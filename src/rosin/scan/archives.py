@@ -5,10 +5,12 @@ A container is checked here and its members are yielded; what they are is found 
 any file. A zip archive may be a format of its own: those are asked first, in `ZIP_KINDS`.
 """
 
+import lzma
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from rosin.scan import npz, pytorch_zip
+from rosin.scan import npz, pytorch_zip, safetensors
 from rosin.scan.members import zip_members
 from rosin.scan.parsed import Format, Parsed
 from rosin.scan.region import Region
@@ -79,8 +81,28 @@ def _single(name: str, mark: Callable[[bytes], bool], pieces: Pieces, *endings: 
 
 def _is_zlib(head: bytes) -> bool:
     """Take deflate with a window of up to 32 KiB and a header that checks (RFC 1950)."""
-    return len(head) > 5 and head[0] == 0x78 and int.from_bytes(head[:2]) % 31 == 0
+    marked = len(head) > 5 and head[0] == 0x78 and int.from_bytes(head[:2]) % 31 == 0
+    return marked and _unpacks(head, zlib.decompressobj().decompress)
 
+
+def _is_lzma(head: bytes) -> bool:
+    """Take the one header that is in use (a dictionary of whole KiB)."""
+    marked = head.startswith(b"\x5d\0\0")
+    return marked and _unpacks(head, lzma.LZMADecompressor().decompress)
+
+
+def _unpacks(head: bytes, unpack_some: Callable[[bytes, int], bytes]) -> bool:
+    """Try it where the mark may as well be the length that safetensors begins with."""
+    if not safetensors.begins(head):
+        return True
+    try:
+        unpack_some(head, _TRIED_BYTES)
+    except (zlib.error, lzma.LZMAError, EOFError):
+        return False
+    return True
+
+
+_TRIED_BYTES: Final = 1 << 16
 
 ARCHIVES: Final[tuple[Format, ...]] = (
     Format(
@@ -98,5 +120,5 @@ ARCHIVES: Final[tuple[Format, ...]] = (
     _single("zlib", _is_zlib, zlib_pieces, ".z", ".zlib"),
     _single("bzip2", lambda head: head.startswith(b"BZh"), bz2_pieces, ".bz2", ".tbz2"),
     _single("xz", lambda head: head.startswith(b"\xfd7zXZ\0"), xz_pieces, ".xz", ".txz"),
-    _single("lzma", lambda head: head.startswith(b"\x5d\0\0"), xz_pieces, ".lzma"),
+    _single("lzma", _is_lzma, xz_pieces, ".lzma"),
 )

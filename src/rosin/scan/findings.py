@@ -230,6 +230,14 @@ NUMPY: Final[Mapping[str, Rule]] = {
     ),
 }
 
+SAFETENSORS: Final[Mapping[str, Rule]] = {
+    "safetensors-header": Rule(
+        Level.UNKNOWN,
+        "a header that says where each array lies, end to end to the end of the file",
+        "Readers that trust the header would read other bytes, or take two for one",
+    ),
+}
+
 _READ_IT: Final = "read it before you use the model, or keep the arrays alone"
 
 SCRIPTS: Final[Mapping[str, Rule]] = {
@@ -274,7 +282,15 @@ SCRIPTS: Final[Mapping[str, Rule]] = {
     ),
 }
 
-RULES: Final[Mapping[str, Rule]] = {**GENERAL, **PICKLES, **PYTORCH, **ARCHIVES, **NUMPY, **SCRIPTS}
+RULES: Final[Mapping[str, Rule]] = {
+    **GENERAL,
+    **PICKLES,
+    **PYTORCH,
+    **ARCHIVES,
+    **NUMPY,
+    **SAFETENSORS,
+    **SCRIPTS,
+}
 
 
 def finding(

@@ -10,10 +10,19 @@ from rosin.scan.parsed import HEAD_BYTES, Format, Parsed
 from rosin.scan.pickles import PICKLE
 from rosin.scan.programs import PROGRAM
 from rosin.scan.region import Region, suffix_of
+from rosin.scan.safetensors import SAFETENSORS
 from rosin.scan.tars import TAR
 from rosin.scan.text import TEXT
 
-FORMATS: Final[tuple[Format, ...]] = (PICKLE, *ARCHIVES, TAR, NPY, PROGRAM, TEXT)
+FORMATS: Final[tuple[Format, ...]] = (
+    PICKLE,
+    *ARCHIVES,
+    TAR,
+    NPY,
+    SAFETENSORS,
+    PROGRAM,
+    TEXT,
+)
 """In the order in which they are asked."""
 
 _END_OF_ZIP: Final = b"PK\x05\x06"

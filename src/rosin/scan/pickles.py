@@ -8,7 +8,7 @@ their first bytes and by the names that they use.
 from typing import Final
 
 from rosin.errors import grouped, shortened
-from rosin.scan import joblib, pytorch_legacy
+from rosin.scan import joblib, pytorch_legacy, safetensors
 from rosin.scan.cursor import Cursor
 from rosin.scan.parsed import Format, Parsed
 from rosin.scan.region import Region
@@ -21,7 +21,9 @@ _PROTOCOLS: Final = frozenset(bytes([number]) for number in range(2, 6))
 
 def _sniff(region: Region, head: bytes) -> bool:
     """Take what begins with PROTO; without it, what runs as a pickle far enough to act."""
-    return head[:1] == b"\x80" or (head[:1] in OPENING and acts(region))
+    # The length that safetensors begins with may be 0x80 and so on; few of these run.
+    certain = head[:1] == b"\x80" and not safetensors.begins(head)
+    return certain or (head[:1] in OPENING and acts(region))
 
 
 def _parse(region: Region) -> Parsed:

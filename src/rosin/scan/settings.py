@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from rosin.errors import shown
+from rosin.scan.json_text import AsFindings, brackets, expect_shallow
 from rosin.scan.names import known_to_run_code
 from rosin.scan.region import Region
 
@@ -80,13 +81,10 @@ def _check_object(region: Region, data: bytes, begin: int) -> bool:
         _check_keras(dict(pairs), report)
         return _OBJECT if pairs else None
 
+    expect_shallow(brackets(data), AsFindings(region, "settings-malformed"), "settings")
     try:
         json.loads(data.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=look)
-    except RecursionError:
-        levels = data.count(b"[") + data.count(b"{")
-        region.expect_within("max_nesting", levels, unit="nested levels")
-        return False
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
