@@ -12,7 +12,18 @@ from rosin.scan import Level, scan
 from tests.attacks.test_attacks import CASES
 from tests.stored import FOLDER
 
-NAMES = ("a.pt", "a.pkl", "a.zip", "a.joblib", "a.pkl.gz", "a.tar", "a.npy", "a.safetensors", "a")
+NAMES = (
+    "a.pt",
+    "a.pkl",
+    "a.zip",
+    "a.joblib",
+    "a.pkl.gz",
+    "a.tar",
+    "a.npy",
+    "a.safetensors",
+    "a.gguf",
+    "a",
+)
 ROUNDS = 2_000
 
 

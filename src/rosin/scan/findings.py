@@ -238,6 +238,20 @@ SAFETENSORS: Final[Mapping[str, Rule]] = {
     ),
 }
 
+GGUF: Final[Mapping[str, Rule]] = {
+    "gguf-layout": Rule(
+        Level.UNKNOWN,
+        "keys and tensors as the specification of GGUF lays them out",
+        "Programs that trust the counts and offsets would read or write beyond their memory",
+    ),
+    "gguf-type": Rule(
+        Level.UNKNOWN,
+        "plain numbers, or blocks of Q4_0 to Q8_0 and Q4_K to Q6_K",
+        "It is data, but of a kind that Rosin does not read",
+        "quantise the model to Q8_0 or Q6_K with llama.cpp's llama-quantize, or keep it in F16",
+    ),
+}
+
 _READ_IT: Final = "read it before you use the model, or keep the arrays alone"
 
 SCRIPTS: Final[Mapping[str, Rule]] = {
@@ -289,6 +303,7 @@ RULES: Final[Mapping[str, Rule]] = {
     **ARCHIVES,
     **NUMPY,
     **SAFETENSORS,
+    **GGUF,
     **SCRIPTS,
 }
 

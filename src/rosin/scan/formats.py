@@ -5,6 +5,7 @@ from typing import Final
 
 from rosin.errors import shown
 from rosin.scan.archives import ARCHIVES
+from rosin.scan.gguf import GGUF
 from rosin.scan.npy import NPY
 from rosin.scan.parsed import HEAD_BYTES, Format, Parsed
 from rosin.scan.pickles import PICKLE
@@ -20,6 +21,7 @@ FORMATS: Final[tuple[Format, ...]] = (
     TAR,
     NPY,
     SAFETENSORS,
+    GGUF,
     PROGRAM,
     TEXT,
 )

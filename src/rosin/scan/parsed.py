@@ -67,6 +67,8 @@ class Tensor:
         big_endian: Whether the most significant byte of an element comes first.
         step_bytes: What strides and offset count, where that is not one element: for the
             fields of records, 1.
+        packing: How numbers are packed into blocks, for quantised ones; then the region
+            holds the blocks, and the dtype is that of the numbers.
     """
 
     dtype: str
@@ -76,6 +78,7 @@ class Tensor:
     region: Region
     big_endian: bool = False
     step_bytes: int = 0
+    packing: str = ""
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:

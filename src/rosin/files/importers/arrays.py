@@ -4,6 +4,7 @@
 import ml_dtypes
 import numpy as np
 
+from rosin.files.importers.blocks import unpacked
 from rosin.scan.parsed import Tensor
 from rosin.scan.region import Region
 
@@ -16,6 +17,11 @@ class Buffers:
 
     def array(self, tensor: Tensor) -> np.ndarray:
         """Return a read-only array; arrays of one storage share its memory."""
+        if tensor.packing:
+            blocks = tensor.region.exactly(0, tensor.region.size)
+            numbers = unpacked(tensor.packing, blocks, tensor.shape)
+            numbers.flags.writeable = False
+            return numbers
         _, data = self._read.setdefault(
             id(tensor.region), (tensor.region, tensor.region.exactly(0, tensor.region.size))
         )
