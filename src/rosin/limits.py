@@ -24,9 +24,9 @@ class Limits:
         max_metadata_bytes: All free-form metadata of one file, as UTF-8.
         max_nesting: Nested lists and objects inside JSON or a pickle; folders in folders.
         max_pickle_steps: Opcodes of one pickle: up to three for each number or text in it;
-            texts of one GGUF file.
+            texts of one GGUF file; fields of one ONNX file.
         max_pickle_containers: Lists, dicts, tuples and sets in what a pickle holds in the end.
-        max_text_bytes: All texts of one pickle or GGUF file.
+        max_text_bytes: All texts of one pickle, GGUF or ONNX file.
         max_members: Files in one archive, those in archives inside it included.
         max_archive_depth: Containers around a file.
         max_unpacked_bytes: What all compressed parts of one file unpack to.

@@ -11,9 +11,19 @@ from rosin.files import read, read_tree
 from rosin.limits import Limits
 from rosin.scan import Level, scan
 from rosin.scan.findings import RULES
-from tests.attacks import archives, arrays, general, gguf, pickles, pytorch, safetensors, scripts
+from tests.attacks import (
+    archives,
+    arrays,
+    general,
+    gguf,
+    onnx,
+    pickles,
+    pytorch,
+    safetensors,
+    scripts,
+)
 
-TABLES = (general, pickles, pytorch, archives, arrays, safetensors, gguf, scripts)
+TABLES = (general, pickles, pytorch, archives, arrays, safetensors, gguf, onnx, scripts)
 CASES = {
     f"{table.__name__.rpartition('.')[2]}: {name}": case
     for table in TABLES

@@ -22,6 +22,7 @@ NAMES = (
     "a.npy",
     "a.safetensors",
     "a.gguf",
+    "a.onnx",
     "a",
 )
 ROUNDS = 2_000

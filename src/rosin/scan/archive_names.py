@@ -8,6 +8,17 @@ from rosin.errors import shown
 from rosin.scan.region import Region
 
 
+def is_plain(name: str) -> bool:
+    """Say whether a path leads nowhere but beneath the folder that it starts from.
+
+    Examples:
+        >>> is_plain("a/b.bin"), is_plain("../b.bin"), is_plain("/b.bin"), is_plain("")
+        (True, False, False, False)
+    """
+    strange = not name.isprintable() or "\\" in name or ":" in name
+    return not strange and not {"", ".", ".."} & set(name.split("/"))
+
+
 def check_names(region: Region, names: Sequence[str]) -> None:
     """Refuse a name that leads elsewhere, or that two members have on some system.
 
@@ -17,9 +28,7 @@ def check_names(region: Region, names: Sequence[str]) -> None:
     seen: set[str] = set()
     for name in names:
         region.expect_within("max_name_characters", len(name), unit="characters")
-        parts = name.removesuffix("/").split("/")
-        strange = not name.isprintable() or "\\" in name or ":" in name
-        if strange or any(part in {"", ".", ".."} for part in parts):
+        if not is_plain(name.removesuffix("/")):
             region.refuse("archive-name", got=shown(name))
         # As file systems that ignore capitals, or normalise Unicode, see it.
         same = unicodedata.normalize("NFC", name.removesuffix("/")).casefold()

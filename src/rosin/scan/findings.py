@@ -252,6 +252,38 @@ GGUF: Final[Mapping[str, Rule]] = {
     ),
 }
 
+ONNX: Final[Mapping[str, Rule]] = {
+    "onnx-layout": Rule(
+        Level.UNKNOWN,
+        "the fields that onnx.proto has, each as it has them",
+        "Readers differ on fields that they do not know, or find twice",
+    ),
+    "onnx-type": Rule(
+        Level.UNKNOWN,
+        "dense initialisers of plain numbers",
+        "It is data, but of a kind that Rosin does not read",
+        "save these initialisers as dense numbers of 8 bits or more",
+    ),
+    "onnx-external": Rule(
+        Level.UNKNOWN,
+        "all numbers in the file itself",
+        "What lies in another file was not looked at",
+        "save the model as one file: onnx.save(model, path, save_as_external_data=False)",
+    ),
+    "onnx-path": Rule(
+        Level.DANGEROUS,
+        "all numbers in the file itself, or in one beside it",
+        "Loading it reads a file elsewhere on your system as if it were weights",
+        "do not load it; ask its author for the model as one file",
+    ),
+    "onnx-domain": Rule(
+        Level.SUSPICIOUS,
+        "operators that ONNX and its runtimes have by themselves",
+        "Running it needs a library of somebody's own, which is loaded as a program",
+        "ask its author for the arrays alone, or read the library before you load it",
+    ),
+}
+
 _READ_IT: Final = "read it before you use the model, or keep the arrays alone"
 
 SCRIPTS: Final[Mapping[str, Rule]] = {
@@ -304,6 +336,7 @@ RULES: Final[Mapping[str, Rule]] = {
     **NUMPY,
     **SAFETENSORS,
     **GGUF,
+    **ONNX,
     **SCRIPTS,
 }
 

@@ -7,6 +7,7 @@ from rosin.errors import shown
 from rosin.scan.archives import ARCHIVES
 from rosin.scan.gguf import GGUF
 from rosin.scan.npy import NPY
+from rosin.scan.onnx import ONNX
 from rosin.scan.parsed import HEAD_BYTES, Format, Parsed
 from rosin.scan.pickles import PICKLE
 from rosin.scan.programs import PROGRAM
@@ -22,6 +23,7 @@ FORMATS: Final[tuple[Format, ...]] = (
     NPY,
     SAFETENSORS,
     GGUF,
+    ONNX,
     PROGRAM,
     TEXT,
 )
