@@ -192,12 +192,17 @@ def test_vmap_over_rows_is_the_batch():
 
 
 @pytest.mark.parametrize("loss", [mse, logitcrossentropy, logitbinarycrossentropy])
-@pytest.mark.parametrize("shape", [(3,), (3, 1), (1, 4), (4, 3), ()])
+@pytest.mark.parametrize("shape", [(4,), (3, 1), (1, 4), (4, 3), ()])
 def test_unequal_shapes_are_not_broadcast(loss, shape):
     with pytest.raises(ShapeError) as caught:
         loss(jnp.ones((3, 4)), jnp.ones(shape))
     assert caught.value.subject == loss.__name__
     assert caught.value.expected.endswith("of equal shape")
+
+
+def test_numbers_of_the_shape_of_labels_are_no_labels():
+    with pytest.raises(DtypeError, match="labels of an integer dtype"):
+        logitcrossentropy(jnp.ones((3, 4)), jnp.ones(3))
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (4,), (1, 3), ()])

@@ -102,9 +102,9 @@ def summary(model: Any, *inputs: Any, dtype: Any = jnp.float32) -> Summary:
         program = jax.make_jaxpr(called)(*arguments)
         seen[""] = _output_text(jax.tree.leaves(program.out_avals))
         costs = _costs(program.jaxpr, list(named))
+    whole = _row("", type(model).__name__, model, seen, costs)
     texts = _texts(named)
-    rows = [_row(path, texts[path], m, seen, costs) for path, m in named.items()]
-    return Summary((*rows, _row("", type(model).__name__, model, seen, costs)))
+    return Summary((*(_row(p, texts[p], m, seen, costs) for p, m in named.items()), whole))
 
 
 def outputsize(model: Any, *inputs: Any, dtype: Any = jnp.float32) -> Any:
