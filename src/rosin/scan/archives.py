@@ -110,7 +110,7 @@ ARCHIVES: Final[tuple[Format, ...]] = (
         lambda _, head: head.startswith(b"PK\x03\x04"),
         _parse_zip,
         {
-            "zip": frozenset({".zip"}),
+            "zip": frozenset({".zip", ".keras"}),
             "npz": frozenset({".npz", ".zip"}),
             "pytorch-zip": frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".model", ".zip"}),
             "torchscript": frozenset({".pt", ".pth", ".ptl", ".bin", ".zip"}),

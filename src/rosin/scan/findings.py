@@ -42,6 +42,12 @@ GENERAL: Final[Mapping[str, Rule]] = {
         UNREAD,
         "convert the file to safetensors where it was made, or leave it out of the folder",
     ),
+    "format-unread": Rule(
+        Level.UNKNOWN,
+        "a format that Rosin reads",
+        UNREAD,
+        "convert the file to safetensors where it was made, or unpack it and scan what comes out",
+    ),
     "format-mismatch": Rule(
         Level.SUSPICIOUS,
         "contents that agree with the file's extension",

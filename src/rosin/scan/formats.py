@@ -15,6 +15,7 @@ from rosin.scan.region import Region, suffix_of
 from rosin.scan.safetensors import SAFETENSORS
 from rosin.scan.tars import TAR
 from rosin.scan.text import TEXT
+from rosin.scan.unread import UNREAD
 
 FORMATS: Final[tuple[Format, ...]] = (
     PICKLE,
@@ -25,6 +26,7 @@ FORMATS: Final[tuple[Format, ...]] = (
     GGUF,
     ONNX,
     PROGRAM,
+    UNREAD,
     TEXT,
 )
 """In the order in which they are asked."""
