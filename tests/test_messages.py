@@ -71,9 +71,15 @@ def incomplete(folder):
     return rs.load(path, like=mlp())
 
 
-def foreign(folder, data):
-    path = Path(folder) / "model.pkl"
+def foreign(folder, data, name="model.pkl"):
+    path = Path(folder) / name
     path.write_bytes(data)
+    return read(path)
+
+
+def objects(folder):
+    path = Path(folder) / "words.npy"
+    np.save(path, np.array(["a", None]), allow_pickle=True)
     return read(path)
 
 
@@ -272,6 +278,10 @@ CASES = {
         lambda folder: foreign(folder, b"cos\nsystem\n(S'ls'\ntR.")
     ),
     "a pickle that is cut short": lambda: in_folder(lambda folder: foreign(folder, b"\x80\x04](")),
+    "objects of NumPy": lambda: in_folder(objects),
+    "weights of Keras": lambda: in_folder(
+        lambda folder: foreign(folder, b"\x89HDF\r\n\x1a\n", "model.weights.h5")
+    ),
     "a whole model of PyTorch": lambda: read(CHECKPOINTS / "refused.module.pt"),
     "a sparse tensor of PyTorch": lambda: read(CHECKPOINTS / "refused.sparse.pt"),
     "a truncated file": lambda: in_folder(truncated),

@@ -46,7 +46,7 @@ GENERAL: Final[Mapping[str, Rule]] = {
         Level.UNKNOWN,
         "a format that Rosin reads",
         UNREAD,
-        "convert the file to safetensors where it was made, or unpack it and scan what comes out",
+        "convert a model to safetensors where it was made; unpack an archive and scan its files",
     ),
     "format-mismatch": Rule(
         Level.SUSPICIOUS,

@@ -35,7 +35,7 @@ _KERAS_PARTS: Final = (
     "regularizers",
 )
 _KERAS_MODULE: Final = re.compile(rf"keras(\.(src\.)?({'|'.join(_KERAS_PARTS)})(\.\w+)*)?")
-_MAX_SHOWN: Final = 100  # findings of one rule; the file is refused after the first
+_MAX_SHOWN: Final = 100  # findings of one rule, so that others are not crowded out
 
 # What PyYAML makes objects of; any tag that is not of YAML's own types.
 _YAML_CODE: Final = re.compile(rb"!!python/|!<?tag:yaml\.org,2002:python/")
@@ -69,7 +69,7 @@ def _check_object(region: Region, data: bytes, begin: int) -> bool:
     told: set[tuple[str, str]] = set()
 
     def report(rule: str, key: str, got: str) -> None:
-        if (rule, got) not in told and len(told) < _MAX_SHOWN:
+        if (rule, got) not in told and [seen for seen, _ in told].count(rule) < _MAX_SHOWN:
             told.add((rule, got))
             at = data.find(json.dumps(key).encode())
             region.report(rule, begin + max(at, 0), got=got)
@@ -78,7 +78,8 @@ def _check_object(region: Region, data: bytes, begin: int) -> bool:
         # All of a key that comes twice count; which one a reader takes is its own affair.
         for key, value in pairs:
             _check_key(key, value, report)
-        _check_keras(dict(pairs), report)
+        if any(key == "class_name" for key, _ in pairs):
+            _check_keras(dict(pairs), report)
         return _OBJECT if pairs else None
 
     expect_shallow(brackets(data), AsFindings(region, "settings-malformed"), "settings")
@@ -128,8 +129,11 @@ def check_yaml(region: Region) -> None:
     """Look for tags and keys in a YAML text; without its grammar, so they are taken widely."""
     region.expect_within("max_index_bytes", region.size, unit="bytes of settings")
     data = b"".join(region.chunks())
+    told: list[str] = []
     for rule, byte, got in _yaml_findings(data):
-        region.report(rule, byte, got=got)
+        told.append(rule)
+        if told.count(rule) <= _MAX_SHOWN:
+            region.report(rule, byte, got=got)
 
 
 def _yaml_findings(data: bytes) -> Iterator[tuple[str, int, str]]:
@@ -139,7 +143,7 @@ def _yaml_findings(data: bytes) -> Iterator[tuple[str, int, str]]:
         yield "settings-call", code.start(), "a tag of PyYAML that makes an object of Python"
     elif tag is not None:
         yield "settings-code", tag.end() - 2, "a tag that YAML itself does not have"
-    for match in list(_YAML_KEY.finditer(data))[:_MAX_SHOWN]:
+    for match in _YAML_KEY.finditer(data):
         key, value = match[1].decode(), match[2].decode(errors="replace").strip("\"',}")
         if key == "_target_":
             module, _, name = value.rpartition(".")
