@@ -16,6 +16,8 @@ import pytest
 import rosin as rs
 from rosin.files import read
 from rosin.files.renaming import Add, Rename, Transpose
+from rosin.files.stored import convert
+from rosin.files.tensors import write_tensors
 
 PAGE = Path(__file__).with_name("messages.txt")
 CHECKPOINTS = Path(__file__).parent / "reference" / "checkpoints"
@@ -69,6 +71,11 @@ def incomplete(folder):
     rs.save(path, mlp(), max_shard_bytes=50)
     sorted(Path(folder).glob("model-*.safetensors"))[1].unlink()
     return rs.load(path, like=mlp())
+
+
+def overflowing(folder):
+    write_tensors(f"{folder}/a.safetensors", {"fc.weight": np.full((2, 3), 1e6, "f4")})
+    return convert(f"{folder}/a.safetensors", f"{folder}/b.safetensors", dtype="float16")
 
 
 def foreign(folder, data, name="model.pkl"):
@@ -297,6 +304,7 @@ CASES = {
     "rules that do not fit a file": lambda: in_folder(
         lambda folder: truncated(folder, 1, names=MISFITS)
     ),
+    "a dtype that a number has no place in": lambda: in_folder(overflowing),
     "a rule of two sources without a step": lambda: Rename(["a", "b"], "c"),
     "axes that a step cannot put in order": lambda: Transpose("OIHW"),
     "a model of several files that lacks one": lambda: in_folder(incomplete),

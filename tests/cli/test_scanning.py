@@ -119,3 +119,19 @@ def test_the_report_is_not_written_over_what_is_scanned(rosin, evil):
     assert result.exit_code == 2
     assert "expected another file" in result.stderr
     assert evil.read_bytes() == before
+
+
+def test_the_report_is_not_written_through_a_link(rosin, tmp_path, safe):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / "scan.json").symlink_to(victim)
+    result = rosin("scan", safe.name, "--output", "scan.json")
+    assert result.exit_code == 2
+    assert "'scan.json'" in result.stderr
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_report_is_written_over_an_older_one(rosin, tmp_path, safe):
+    (tmp_path / "report.txt").write_text("a longer report than the new one\n" * 9)
+    rosin("scan", safe.name, "--output", "report.txt")
+    assert (tmp_path / "report.txt").read_text() == "1 file: 1 safe\n"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from rosin.cli.bounds import Bounds, bounded
 from rosin.cli.telling import counted, listed, told
 from rosin.errors import escaped, shown
 
@@ -49,6 +50,7 @@ def convert(
     dtype: Annotated[
         Dtype | None, typer.Option(help="Round floating-point arrays to this dtype.")
     ] = None,
+    limit: Bounds = None,
     force: Annotated[bool, typer.Option("--force", help="Write over OUT if it exists.")] = False,
 ) -> None:
     """Write the arrays of a model file as safetensors, under other names if wanted."""
@@ -57,8 +59,14 @@ def convert(
         from rosin.files.rule_files import read_rules
         from rosin.files.stored import convert as convert_file
 
-        names = None if rules is None else read_rules(rules)
-        done = convert_file(source, target, names=names, dtype=dtype and dtype.value)
+        limits = bounded(limit)
+        done = convert_file(
+            source,
+            target,
+            names=None if rules is None else read_rules(rules, limits=limits),
+            dtype=dtype and dtype.value,
+            limits=limits,
+        )
     typer.echo("\n".join(_report(target, done, renamed=rules is not None)))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from rosin.cli.bounds import Bounds, bounded
 from rosin.cli.telling import told
 from rosin.errors import escaped, grouped, shown
 
@@ -31,13 +32,14 @@ def inspect(
             metavar="FILE", help="A model file of any readable format.", show_default=False
         ),
     ],
+    *,
+    limit: Bounds = None,
 ) -> None:
     """List the arrays of a model file: name, dtype, shape and bytes, then its metadata."""
     with told():
         from rosin.files.stored import open_stored
-        from rosin.limits import Limits
 
-        with open_stored(path, Limits()) as (items, metadata):
+        with open_stored(path, bounded(limit)) as (items, metadata):
             lines = [*_table(items), *_texts(metadata)]
     typer.echo("\n".join(lines))
 

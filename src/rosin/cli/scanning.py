@@ -3,16 +3,19 @@
 
 import dataclasses
 import enum
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from rosin.cli.bounds import Bounds, bounded
 from rosin.cli.telling import REFUSED, is_same, told
 from rosin.errors import shown
 
 if TYPE_CHECKING:
+    from rosin.limits import Limits
     from rosin.scan import FileReport, Report
 
 
@@ -51,6 +54,7 @@ def scan(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the report to this file."),
     ] = None,
+    limit: Bounds = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Name the safe files too.")
     ] = False,
@@ -64,24 +68,29 @@ def scan(
     with told():
         from rosin.scan import Level
 
-        report = _scanned(paths)
+        report = _scanned(paths, bounded(limit))
         if output is None:
             _write(report, form, sys.stdout, verbose=verbose)
         else:
-            with output.open("w", encoding="utf-8") as file:
+            with open(output, "w", encoding="utf-8", opener=_open) as file:
                 _write(report, form, file, verbose=verbose)
     if report.fails(Level[fail_on.name]):
         raise typer.Exit(REFUSED)
 
 
-def _scanned(paths: list[Path]) -> "Report":
+def _open(path: str, flags: int) -> int:
+    """Open the file of the report; a link, which may come from a stranger, is not followed."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _scanned(paths: list[Path], limits: "Limits") -> "Report":
     """Scan all paths and name every file as the command line names it."""
     from rosin.scan import Report
     from rosin.scan import scan as scan_one
 
     found: dict[str, FileReport] = {}
     for path in paths:
-        for file in scan_one(path).files:
+        for file in scan_one(path, limits=limits).files:
             name = (path / file.path if path.is_dir() else path).as_posix()
             found[name] = _renamed(file, name)
     return Report(tuple(found[name] for name in sorted(found)))
