@@ -304,7 +304,7 @@ CASES = {
     "rules that do not fit a file": lambda: in_folder(
         lambda folder: truncated(folder, 1, names=MISFITS)
     ),
-    "a dtype that a number has no place in": lambda: in_folder(overflowing),
+    "a dtype whose range a number exceeds": lambda: in_folder(overflowing),
     "a rule of two sources without a step": lambda: Rename(["a", "b"], "c"),
     "axes that a step cannot put in order": lambda: Transpose("OIHW"),
     "a model of several files that lacks one": lambda: in_folder(incomplete),

@@ -78,8 +78,8 @@ def test_a_number_that_would_become_infinite_is_refused(tmp_path, target):
     with pytest.raises(RangeError) as caught:
         convert(tmp_path / "a.safetensors", target, dtype="float16")
     error = caught.value
-    assert error.expected == '"fc.weight" of values that have a place in float16'
-    assert error.got == "a value of float32[2] that has none"
+    assert error.expected == '"fc.weight" to hold values within the range of float16'
+    assert error.got == "one beyond it in float32[2]"
     assert target.read_bytes() == b"precious"
 
 

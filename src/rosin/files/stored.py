@@ -171,8 +171,8 @@ def _rounded(name: str, item: Item, dtype: np.dtype) -> Item:
             refuse(
                 RangeError,
                 subject="convert",
-                expected=f'"{shortened(name)}" of values that have a place in {dtype.name}',
-                got=f"a value of {item} that has none",
+                expected=f'"{shortened(name)}" to hold values within the range of {dtype.name}',
+                got=f"one beyond it in {item}",
                 fix="pass a dtype of a wider range, or leave dtype out",
             )
         return array
