@@ -51,3 +51,10 @@ def test_the_worst_verdicts_are_counted_first():
     )
     assert text_of(*files).splitlines()[-1] == "3 files: 1 unknown, 2 safe"
     assert Level.UNKNOWN.label in text_of(*files).splitlines()[0]
+
+
+def test_no_part_of_a_finding_reaches_the_terminal_as_it_is():
+    found = (finding("pickle-code", "a!\x1b[1m", 3, got="a call of \x1b[2m", place="\x1b[3m"),)
+    text = text_of(FileReport("a", "\x1b[4m", 10, "", findings=found))
+    assert "\x1b" not in text
+    assert all(rf"\x1b[{number}m" in text for number in (1, 2, 3, 4))

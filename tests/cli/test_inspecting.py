@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`rosin inspect`: names, dtypes, shapes, bytes and metadata, escaped."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 
@@ -37,3 +39,10 @@ def test_what_could_run_code_is_refused(rosin, evil):
     result = rosin("inspect", evil.name)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "got a call of os.system" in result.stderr
+
+
+def test_a_name_from_a_stranger_is_escaped(rosin, tmp_path):
+    notes = {"version": 2, "needs": "0.1.0", "keys": {}, "values": {"\x1b[31mstep": "\x1b[1m"}}
+    write_tensors(tmp_path / "a.safetensors", {}, {"rosin": json.dumps(notes)})
+    lines = rosin("inspect", "a.safetensors").stdout.splitlines()
+    assert lines[1].split() == [r"\x1b[31mstep", "str", r"'\x1b[1m'"]
