@@ -115,7 +115,7 @@ def test_the_report_goes_to_a_file(rosin, evil):
 
 def test_the_report_is_not_written_over_what_is_scanned(rosin, evil):
     before = evil.read_bytes()
-    result = rosin("scan", evil.name, "--output", f"./{evil.name}")
+    result = rosin("scan", evil.name, "--output", evil)
     assert result.exit_code == 2
     assert "expected another file" in result.stderr
     assert evil.read_bytes() == before

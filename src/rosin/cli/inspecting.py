@@ -45,7 +45,10 @@ def inspect(
 
 
 def _table(items: "Mapping[str, Item]") -> list[str]:
-    rows = [Row("name", "dtype", "shape", "bytes"), *(_row(*one) for one in items.items())]
+    rows = [
+        Row("name", "dtype", "shape", "bytes"),
+        *(_row(escaped(name), item) for name, item in items.items()),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         f"{row.name:<{widths[0]}}  {row.dtype:<{widths[1]}}  {row.shape:<{widths[2]}}  "
@@ -59,10 +62,10 @@ def _table(items: "Mapping[str, Item]") -> list[str]:
 def _row(name: str, item: "Item") -> Row:
     if item.dtype is None:
         value = item.read()
-        return Row(escaped(name), type(value).__name__, shown(value), "")
+        return Row(name, type(value).__name__, shown(value), "")
     dtype = f"key<{item.kind}>" if item.kind else item.dtype.name
     shape = f"({', '.join(map(str, item.shape))}{',' * (len(item.shape) == 1)})"
-    return Row(escaped(name), dtype, shape, grouped(_bytes(item)))
+    return Row(name, dtype, shape, grouped(_bytes(item)))
 
 
 def _bytes(item: "Item") -> int:
