@@ -101,6 +101,13 @@ def test_blocks_are_the_numbers_of_the_published_layout(tmp_path, packing):
     assert not array.flags.writeable
 
 
+def test_an_infinite_scale_gives_what_its_products_are(tmp_path):
+    path = tmp_path / "a.gguf"
+    block = np.float16(np.inf).tobytes() + bytes([0, 1, 255]) + bytes(29)
+    path.write_bytes(gguf(entries=[entry(shape=(32,), kind=KINDS["Q8_0"])], data=block))
+    np.testing.assert_array_equal(read(path)["w"][:3], [np.nan, np.inf, -np.inf])
+
+
 def test_every_packing_that_is_scanned_is_read():
     assert {name: size for name, _, size in PACKINGS.values()} == {
         name: size for name, (size, _) in BLOCKS.items()

@@ -29,7 +29,8 @@ def unpacked(packing: str, data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """
     size, values = BLOCKS[packing]
     blocks = np.frombuffer(data, np.uint8).reshape(-1, size)
-    return values(blocks).reshape(shape)
+    with np.errstate(invalid="ignore", over="ignore"):  # a scale may be infinite
+        return values(blocks).reshape(shape)
 
 
 def _float(blocks: _Blocks, at: int) -> np.ndarray:
