@@ -35,7 +35,7 @@ def test_events_come_in_order_and_callbacks_in_that_of_the_list():
     ("declared", "sent"),
     [
         ({}, [1, 2, 3]),
-        ({"reads": {"history"}, "changes": {"stop", "validation"}}, [1, 2, 3]),
+        ({"reads": {"history"}, "changes": ("stop", "validation")}, [1, 2, 3]),
         ({"reads": {"loss"}}, [2, 3, 3]),
         ({"reads": {"loss"}, "changes": {"stop"}}, [1, 2, 3]),
         ({"reads": {"model"}}, [1, 2, 3]),
