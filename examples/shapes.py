@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 
 TINY = "TINY" in os.environ
 OUT = Path(os.environ.get("OUT", Path(__file__).parent.parent / "out"))
-EPOCHS = 1 if TINY else 8
+EPOCHS = 1 if TINY else 16
 IMAGES = 256 if TINY else 4096
 WIDTHS = (4, 8, 8) if TINY else (16, 32, 64)
 BLOCKS = 1  # of each width; the paper has 3, 5, 7, 9 or 18
