@@ -27,7 +27,7 @@ def on_page_content(page_html: str, page: Any, **_: object) -> str:
         display = "block" if found["kind"] == "[" else "inline"
         try:
             return mathml(html.unescape(found["latex"]), display)
-        except Exception as error:
+        except Exception as error:  # whatever it was, the build ends and names page and formula
             message = f"{page.file.src_path}: cannot draw {found['latex']!r}: {error!r}"
             raise PluginError(message) from error
 

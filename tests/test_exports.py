@@ -67,15 +67,15 @@ def test_every_public_function_is_an_attribute_of_functional():
 
 def test_an_unknown_name_is_an_attribute_error_that_names_the_nearest():
     with pytest.raises(AttributeError, match="no attribute 'Dens'; 'Dense' is the nearest"):
-        rosin.Dens  # noqa: B018  the access is what is tested
+        rosin.Dens
     with pytest.raises(AttributeError, match=r"no attribute 'xyzzy'$"):
-        rosin.xyzzy  # noqa: B018
+        rosin.xyzzy
     with pytest.raises(AttributeError, match="'conv' is the nearest"):
-        functional.conf  # noqa: B018
+        functional.conf
     with pytest.raises(AttributeError, match="'relu' is the nearest"):
-        rosin.ReLU  # noqa: B018
+        rosin.ReLU
     with pytest.raises(AttributeError, match="'Linear'; here it is 'Dense'"):
-        rosin.Linear  # noqa: B018
+        rosin.Linear
     assert not hasattr(rosin, "__path_of_nothing__")
 
 

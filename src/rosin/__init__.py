@@ -262,5 +262,6 @@ _NAMES = {name: home for home, names in PUBLIC.items() for name in names}
 _HOMES = _NAMES | {package: f"rosin.{package}" for package in PACKAGES}
 
 __version__ = "0.1.0"
+# The names are data, which neither checker follows.
 __all__ = sorted(_NAMES)  # pyright: ignore[reportUnsupportedDunderAll]  # noqa: PLE0605
 __getattr__, __dir__ = lazily("rosin", lambda: _HOMES, FOREIGN)

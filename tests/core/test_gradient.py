@@ -101,7 +101,7 @@ def test_a_number_can_be_differentiated(number):
 
 def test_a_complex_parameter_has_the_gradient_of_jax():
     z = jnp.array([1 + 2j])
-    f = lambda z: (z * z.conj()).real.sum()  # noqa: E731
+    f = lambda z: (z * z.conj()).real.sum()
     np.testing.assert_array_equal(gradient(f, z), jax.grad(f)(z))
 
 
@@ -154,7 +154,7 @@ def test_inside_the_loss_the_model_is_in_training():
 
 def test_gradients_nest():
     assert gradient(lambda x: gradient(lambda y: y**3, x), 2.0) == 12
-    inner = lambda w: gradient(lambda v: (w * v) ** 2, 3.0)  # noqa: E731
+    inner = lambda w: gradient(lambda v: (w * v) ** 2, 3.0)
     assert gradient(inner, 2.0) == 24  # d/dw of 2 w² v
 
 
@@ -337,7 +337,7 @@ def test_the_jacobian_of_whole_numbers_is_refused():
 
 def test_the_hessian_is_that_of_the_formula():
     x = np.array([0.3, -1.2, 2.0])
-    f = lambda v: jnp.log1p(jnp.exp(v)).sum() + v[0] * v[1] ** 2  # noqa: E731
+    f = lambda v: jnp.log1p(jnp.exp(v)).sum() + v[0] * v[1] ** 2
     s = 1 / (1 + np.exp(-x))
     expected = np.diag(s * (1 - s))
     expected[0, 1] = expected[1, 0] = 2 * x[1]

@@ -271,7 +271,7 @@ def test_inside_jit_a_module_equals_itself_and_no_other():
 
     @jax.jit
     def f(a, b):
-        seen.extend([a == a, a == b, hash(a) == hash(b), a == jax.tree.map(lambda x: x, a)])  # noqa: PLR0124
+        seen.extend([a == a, a == b, hash(a) == hash(b), a == jax.tree.map(lambda x: x, a)])  # noqa: PLR0124  `a == a` too
         return a.weight
 
     f(line(), line())

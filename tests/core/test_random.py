@@ -93,10 +93,10 @@ def test_anything_else_is_no_seed_and_changes_nothing(number):
 
 
 TRACED = {
-    "jit": lambda: jax.jit(lambda: draw_key())(),  # noqa: PLW0108  a function of no cache
-    "eval_shape": lambda: jax.eval_shape(lambda: draw_key()),  # noqa: PLW0108
+    "jit": lambda: jax.jit(lambda: draw_key())(),
+    "eval_shape": lambda: jax.eval_shape(lambda: draw_key()),
     "scan": lambda: jax.lax.scan(lambda c, _: (c, draw_key()), 0, None, 3),
-    "a seed as number": lambda: jax.jit(lambda: draw_seed())(),  # noqa: PLW0108
+    "a seed as number": lambda: jax.jit(lambda: draw_seed())(),
 }
 
 

@@ -207,10 +207,10 @@ REFUSED = {
     "a deep copy": (in_gradient(lambda m: copy.deepcopy(m.layers[0])(X)), CAPTURED),
     "pinned inside": (in_gradient(lambda m: trainmode(m)(X)), CAPTURED),
     "jit": (in_gradient(lambda m: jax.jit(lambda m, x: m(x))(m, X)), BARE),
-    "jit, closed over": (in_gradient(lambda m: jax.jit(lambda x: m(x))(X)), BARE),  # noqa: PLW0108
+    "jit, closed over": (in_gradient(lambda m: jax.jit(lambda x: m(x))(X)), BARE),
     "jit of the layer": (in_gradient(lambda m: jax.jit(m.layers[0])(X)), BARE),
     "vmap": (in_gradient(lambda m: jax.vmap(lambda m, x: m(x), (None, 0))(m, X[None])), BARE),
-    "vmap, closed over": (in_gradient(lambda m: jax.vmap(lambda x: m(x))(X[None])), BARE),  # noqa: PLW0108
+    "vmap, closed over": (in_gradient(lambda m: jax.vmap(lambda x: m(x))(X[None])), BARE),
     "scan": (
         in_gradient(lambda m: jax.lax.scan(lambda c, m: (m(c), None), X, stacked(m))[0]),
         BARE,
@@ -220,7 +220,7 @@ REFUSED = {
         BARE,
     ),
     "checkpoint": (in_gradient(jax.checkpoint(lambda m: m(X))), BARE),
-    "checkpoint, closed over": (in_gradient(lambda m: jax.checkpoint(lambda x: m(x))(X)), BARE),  # noqa: PLW0108
+    "checkpoint, closed over": (in_gradient(lambda m: jax.checkpoint(lambda x: m(x))(X)), BARE),
     "cond": (in_gradient(lambda m: jax.lax.cond(m.layers[0].steps == 0, m, m, X)), BARE),
     "remat in vmap": (in_gradient(lambda m: jax.vmap(remat(m))(X[None])), INNER),
     "an inner gradient": (in_gradient(lambda m: gradient(lambda w: m(w * X).sum(), 2.0)), INNER),
@@ -228,7 +228,7 @@ REFUSED = {
         in_gradient(lambda m: vmap(lambda n, x: m(x), in_axes=(None, 0))(m.layers[0], X[None])),
         INNER,
     ),
-    "captured by vmap": (in_gradient(lambda m: vmap(lambda x: m(x))(X[None])), INNER),  # noqa: PLW0108
+    "captured by vmap": (in_gradient(lambda m: vmap(lambda x: m(x))(X[None])), INNER),
 }
 
 

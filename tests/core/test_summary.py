@@ -292,7 +292,7 @@ def test_inputs_are_shapes_arrays_or_trees_of_them():
 
 def test_whole_numbers_go_in_by_their_dtype():
     table = array(10, 4)
-    lookup = lambda x: table[x]  # noqa: E731
+    lookup = lambda x: table[x]
     assert outputsize(lookup, (5,), dtype=jnp.int32) == (5, 4)
     assert outputsize(lookup, jnp.zeros(5, jnp.int32)) == (5, 4)
     assert outputsize(jnp.sum, ()) == ()

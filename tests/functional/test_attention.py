@@ -136,7 +136,7 @@ def test_both_forms_have_the_same_derivatives(monkeypatch):
         whole = jax.jit(derivatives)(*arguments)
         monkeypatch.setattr(home, "MOST_SCORES", 1)
         monkeypatch.setattr(home, "_LEAST_QUERIES", 2)
-        cut = jax.jit(lambda *a: derivatives(*a))(*arguments)  # noqa: PLW0108  not the cached one
+        cut = jax.jit(lambda *a: derivatives(*a))(*arguments)
         # Sums of float64 in another order.
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11), whole, cut)
 

@@ -264,7 +264,7 @@ def test_a_layer_without_sizes_has_no_arrays():
     layer = rs.Dense(auto, 2)
     assert not hasattr(layer, "weight")
     with pytest.raises(AttributeError, match=r"built by rosin\.autosize"):
-        layer.weight  # noqa: B018  the access is what is tested
+        layer.weight
 
 
 REFUSED = {

@@ -48,7 +48,7 @@ def expected_of(row: Row, gradient_of, steps):
     rounding = {name: rounded(dtype) for name, dtype in DTYPES.items()}
 
     def objective(name):
-        gradient = lambda x, t: rounding[name](gradient_of(name, x, t))  # noqa: E731
+        gradient = lambda x, t: rounding[name](gradient_of(name, x, t))
         return Objective(gradient, rounding[name])
 
     each = {name: objective(name) for name in DTYPES}

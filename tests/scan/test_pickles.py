@@ -15,7 +15,7 @@ from rosin.limits import Limits
 from rosin.scan import Level, scan
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
-DTYPES = "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16 >i4 >f8 >c8 <f4".split()  # noqa: SIM905
+DTYPES = "? i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16 >i4 >f8 >c8 <f4".split()  # noqa: SIM905  a table in a line
 
 keys = st.one_of(st.text(max_size=5), st.integers(), st.none(), st.tuples(st.text(max_size=3)))
 leaves = st.one_of(

@@ -185,7 +185,7 @@ def test_the_model_runs_once_for_all_metrics_and_the_loss():
 
 def test_a_second_evaluation_of_equal_metrics_compiles_nothing():
     def metrics():
-        of = lambda model, x, y: (model(x)[:, 0], y)  # noqa: E731  a new one for each call
+        of = lambda model, x, y: (model(x)[:, 0], y)
         return [rs.Accuracy(), rs.metrics.F1(2), rs.metrics.AUROC(of=of)]
 
     other = SCORES.replace(weight=-SCORES.weight)

@@ -164,7 +164,7 @@ def test_a_second_training_compiles_nothing():
 
 def test_one_epoch_compiles_one_step_for_each_shape():
     with compilations() as compiled:
-        train(batches(), epochs=3, function=lambda m, x, y: loss(m, x, y))  # noqa: PLW0108
+        train(batches(), epochs=3, function=lambda m, x, y: loss(m, x, y))
     assert compiled.count("_flat_step") == 2
 
 

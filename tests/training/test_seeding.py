@@ -71,7 +71,7 @@ def test_data_without_a_seed_are_left_alone():
     class Counted(list):
         """Batches with a position of another make."""
 
-        state = {"place": 3}  # noqa: RUF012
+        state = {"place": 3}  # noqa: RUF012  one object is enough
 
         def restore(self, state):
             raise AssertionError(state)

@@ -187,7 +187,7 @@ def test_a_nan_in_a_buffer_that_nobody_records_is_no_fault():
 
 
 def test_an_infinity_that_is_recorded_again_may_stay_and_nan_may_not():
-    function = lambda m, x: m(x).sum()  # noqa: E731  a function in one line
+    function = lambda m, x: m(x).sum()
     model, opt_state = setup(masked(np.inf), rs.Descent(0.1))
     assert bool(rs.trainstep(function, model, X[:, :2], opt_state).finite)
     model = masked(np.nan)
@@ -228,7 +228,7 @@ def test_a_lambda_written_anew_each_time_compiles_once():
 def test_another_captured_value_takes_effect():
     model, opt_state = setup()
     losses = [
-        float(rs.trainstep(lambda m, x, y: f * loss(m, x, y), model, (X, Y), opt_state).loss)  # noqa: B023
+        float(rs.trainstep(lambda m, x, y: f * loss(m, x, y), model, (X, Y), opt_state).loss)  # noqa: B023  called at once
         for f in (1.0, 3.0)
     ]
     np.testing.assert_allclose(losses[1], 3 * losses[0], rtol=1e-6)
@@ -250,7 +250,7 @@ def test_weakly_typed_parameters_compile_once():
     with compilations() as compiled:
         rs.trainstep(lambda m, x: (m(x) ** 2).sum(), result.model, X, result.opt_state)
     assert compiled.count("_traced_step") == 1  # two lambdas, but no third program
-    function = lambda m, x: (m(x) ** 2).mean()  # noqa: E731  one object for both steps
+    function = lambda m, x: (m(x) ** 2).mean()
     result = rs.trainstep(function, model, X, opt_state)
     with compilations() as compiled:
         rs.trainstep(function, result.model, X, result.opt_state)

@@ -60,7 +60,7 @@ def _scaled(
     shift: Array | None,
     axes: tuple[int, ...],
     epsilon: float,
-    centre: bool,  # noqa: FBT001  custom_jvp takes arguments by place
+    centre: bool,  # noqa: FBT001  custom_jvp hands it by its place  custom_jvp takes arguments by place
 ) -> tuple[Array, Array, Array]:
     y, _, mean, variance = _whitened(x, axes, epsilon, centre)
     return _affine(y, scale, shift), mean, variance
@@ -70,7 +70,7 @@ def _scaled(
 def _scaled_jvp(
     axes: tuple[int, ...],
     epsilon: float,
-    centre: bool,  # noqa: FBT001
+    centre: bool,  # noqa: FBT001  custom_jvp hands it by its place
     primals: tuple[Any, ...],
     tangents: tuple[Any, ...],
 ) -> tuple[Any, Any]:
@@ -97,7 +97,7 @@ def _whitened(
     x: Array,
     axes: tuple[int, ...],
     epsilon: float,
-    centre: bool,  # noqa: FBT001
+    centre: bool,  # noqa: FBT001  custom_jvp hands it by its place
 ) -> tuple[Array, Array, Array, Array]:
     """Return the result, one over the root, the mean and the variance."""
     scale = safe_scale(x, axes, floor=epsilon**0.5)
@@ -123,7 +123,7 @@ def _whitened(
 def _whitened_jvp(
     axes: tuple[int, ...],
     epsilon: float,
-    centre: bool,  # noqa: FBT001
+    centre: bool,  # noqa: FBT001  custom_jvp hands it by its place
     primals: tuple[Any, ...],
     tangents: tuple[Any, ...],
 ) -> tuple[Any, Any]:

@@ -68,7 +68,13 @@ def made_by(init: Initialiser, key: Key | None, shape: Shape) -> Array:
     return jnp.asarray(value)
 
 
-def made_bias(bias: bool, weight: Array, shape: Shape, *, subject: str) -> Array | None:  # noqa: FBT001
+def made_bias(
+    bias: bool,  # noqa: FBT001  what the layer was given, as it was given
+    weight: Array,
+    shape: Shape,
+    *,
+    subject: str,
+) -> Array | None:
     """Make the zeros that a bias starts at, in the dtype of the weight, or none."""
     expect_kind(bool, subject=subject, bias=bias)
     return jnp.zeros(shape, weight.dtype) if bias else None

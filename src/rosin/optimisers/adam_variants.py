@@ -86,7 +86,7 @@ class AMSGrad(MomentRule):
         first, second = fresh(parameter)
         return _Largest(first, second, second)
 
-    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:  # noqa: ARG002
+    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
         """Scale the mean of the gradient by the largest mean of squares."""
         first = mixed(memory.first, gradient, self.beta1)
         second = rooted(memory.second, gradient, self.beta2)

@@ -80,7 +80,7 @@ class RMSProp(LeafRule):
         root = jnp.zeros_like(jnp.abs(parameter))
         return _Centred(root, jnp.zeros_like(parameter)) if self.centred else _Squares(root)
 
-    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:  # noqa: ARG002
+    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
         """Scale the gradient."""
         if self.centred:
             away = saturated(gradient - memory.mean)
@@ -129,7 +129,7 @@ class AdaGrad(LeafRule):
         """Begin with zeros."""
         return _Squares(jnp.zeros_like(jnp.abs(parameter)))
 
-    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:  # noqa: ARG002
+    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
         """Scale the gradient."""
         root = saturated(jnp.hypot(memory.root, jnp.abs(gradient)))
         return self.learning_rate * divided(gradient, root + self.epsilon), _Squares(root)
@@ -187,7 +187,7 @@ class AdaDelta(LeafRule):
         zeros = jnp.zeros_like(jnp.abs(parameter))
         return _Deltas(zeros, zeros)
 
-    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:  # noqa: ARG002
+    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
         """Scale the gradient to the size of past steps."""
         floor = jnp.sqrt(self.epsilon)
         root = rooted(memory.root, gradient, self.rho)

@@ -58,7 +58,7 @@ class OptimiserChain(Rule):
         gradients: dict[str, Array],
         memory: Any,
         parameters: dict[str, Array],
-        step: Array,  # noqa: ARG002
+        step: Array,
     ) -> tuple[dict[str, Array], Any]:
         """Hand the gradients from rule to rule."""
         return _advance(self.rules, gradients, tuple(memory), parameters)
@@ -153,7 +153,7 @@ class MixedPrecision(Rule):
         gradients: dict[str, Array],
         memory: Any,
         parameters: dict[str, Array],
-        step: Array,  # noqa: ARG002
+        step: Array,
     ) -> tuple[dict[str, Array], Any]:
         """Move the copy, and lead the parameters to it."""
         held = {path: memory.master[path] for path in gradients}
@@ -170,7 +170,7 @@ class MixedPrecision(Rule):
         """Name the rule inside by its class."""
         return {type(self.rule).__name__: self.rule}
 
-    def with_part(self, name: str, part: Rule) -> Self:  # noqa: ARG002
+    def with_part(self, name: str, part: Rule) -> Self:
         """Return the same around another rule."""
         return self.replace(rule=part)
 

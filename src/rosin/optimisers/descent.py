@@ -48,7 +48,7 @@ class Descent(LeafRule):
     def __init__(self, learning_rate: Hyperparameter = 0.1) -> None:
         self._set(learning_rate=learning_rate)
 
-    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:  # noqa: ARG002
+    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
         """Scale the gradient."""
         return self.learning_rate * gradient, memory
 
@@ -91,7 +91,7 @@ class Momentum(_Accelerated):
     ) -> None:
         self._set(learning_rate=learning_rate, momentum=momentum)
 
-    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:  # noqa: ARG002
+    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
         """Move with the sum."""
         velocity = saturated(self.momentum * memory.momentum + gradient)
         return self.learning_rate * velocity, Velocity(velocity)
@@ -123,7 +123,7 @@ class Nesterov(_Accelerated):
     ) -> None:
         self._set(learning_rate=learning_rate, momentum=momentum)
 
-    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:  # noqa: ARG002
+    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
         """Move with the sum as it will be if the gradient stays."""
         velocity = saturated(self.momentum * memory.momentum + gradient)
         rate = self.learning_rate

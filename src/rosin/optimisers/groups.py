@@ -35,7 +35,7 @@ class Groups(Rule):
         gradients: dict[str, Array],
         memory: Any,
         parameters: dict[str, Array],
-        step: Array,  # noqa: ARG002
+        step: Array,
     ) -> tuple[dict[str, Array], Any]:
         """Let each rule move its own; one without gradients waits."""
         descents: dict[str, Array] = {}
@@ -62,7 +62,7 @@ class Groups(Rule):
         pairs = zip(self.globs, self.rules, strict=True)
         return self.replace(rules=tuple(part if glob == name else rule for glob, rule in pairs))
 
-    def partitioned(self, paths: Sequence[str]) -> list[frozenset[str]]:  # noqa: ARG002
+    def partitioned(self, paths: Sequence[str]) -> list[frozenset[str]]:
         """Return the paths of each group."""
         return list(self.paths)
 

@@ -127,7 +127,7 @@ class ClipGrad(LeafRule):
     def __init__(self, limit: Hyperparameter = 10.0) -> None:
         self._set(limit=limit)
 
-    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:  # noqa: ARG002
+    def move(self, gradient: Array, memory: Any, place: Place) -> tuple[Array, Any]:
         """Bound it."""
         return saturated(gradient, self.limit), memory
 
@@ -170,7 +170,7 @@ class ClipNorm(Rule):
         expect_kind(bool, subject="ClipNorm", per_array=per_array)
         self.per_array = per_array
 
-    def begin(self, parameters: dict[str, Array]) -> Any:  # noqa: ARG002
+    def begin(self, parameters: dict[str, Array]) -> Any:
         """Remember nothing."""
         return ()
 
@@ -178,8 +178,8 @@ class ClipNorm(Rule):
         self,
         gradients: dict[str, Array],
         memory: Any,
-        parameters: dict[str, Array],  # noqa: ARG002
-        step: Array,  # noqa: ARG002
+        parameters: dict[str, Array],
+        step: Array,
     ) -> tuple[dict[str, Array], Any]:
         """Shorten what is longer."""
         if self.per_array:
@@ -287,8 +287,8 @@ class AccumGrad(Rule):
         self,
         gradients: dict[str, Array],
         memory: Any,
-        parameters: dict[str, Array],  # noqa: ARG002
-        step: Array,  # noqa: ARG002
+        parameters: dict[str, Array],
+        step: Array,
     ) -> tuple[dict[str, Array], Any]:
         """Collect; hand on the mean, and begin anew after the last."""
         before, taken = memory.taken, memory.taken + 1

@@ -100,7 +100,7 @@ class Rule(Numbers):
         moving = {n: v(step) for n, v in values.items() if isinstance(v, Schedule)}
         return self.replace(**moving) if moving else self
 
-    def emits(self, progress: Progress) -> Array | bool:  # noqa: ARG002
+    def emits(self, progress: Progress) -> Array | bool:
         """Tell whether the rules behind this one in a chain get to see the next step."""
         return True
 
@@ -109,11 +109,11 @@ class Rule(Numbers):
         """Whether the rule takes more than gradients and parameters."""
         return False
 
-    def told(self, more: dict[str, Any]) -> Self:  # noqa: ARG002
+    def told(self, more: dict[str, Any]) -> Self:
         """Return the rule with what it takes beside gradients and parameters, for one step."""
         return self
 
-    def settled(self, model: Any) -> Self:  # noqa: ARG002
+    def settled(self, model: Any) -> Self:
         """Look at the model that the rule is to move, once, in `setup`."""
         return self
 
@@ -146,9 +146,10 @@ class Rule(Numbers):
             owner = type(self).__name__
             expect_known([where[0]], list(parts), subject=owner, what="parts")
             return self.with_part(where[0], parts[where[0]].adjusted(*where[1:], **changes))
+        changed: Any = self
         for name, value in changes.items():
-            self = _with(self, name, value)  # noqa: PLW0642
-        return self
+            changed = _with(changed, name, value)
+        return changed
 
 
 def _with(rule: Any, name: str, value: Any) -> Any:
@@ -207,7 +208,7 @@ class LeafRule(Rule):
         Array([0.9, 1.1], dtype=float32)
     """
 
-    def remember(self, parameter: Array) -> Any:  # noqa: ARG002
+    def remember(self, parameter: Array) -> Any:
         """Return a named tuple of arrays: what is remembered of one parameter at first."""
         return ()
 
@@ -279,7 +280,7 @@ class Transformation(Rule):
         gradients: dict[str, Array],
         memory: Any,
         parameters: dict[str, Array],
-        step: Array,  # noqa: ARG002
+        step: Array,
     ) -> tuple[dict[str, Array], Any]:
         """Take its step; optax adds where a descent is subtracted."""
         further: dict[str, Any] = self.more or {}

@@ -38,7 +38,7 @@ class Signals:
         """Put Python's handlers back."""
         self._put_back()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+    def _note(self, number: int, frame: FrameType | None) -> None:
         self._put_back()
         self.caught = signal.Signals(number)
 

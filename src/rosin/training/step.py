@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One training step, compiled: gradient, guard, update."""
 
+import operator
 from collections.abc import Callable
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -252,7 +253,7 @@ def parts_of(batch: PyTree, count: int) -> list[PyTree]:
     if count == 1:
         return [batch]
     parts = cut(batch, count)
-    return [jax.tree.map(lambda column: column[i], parts) for i in range(count)]  # noqa: B023
+    return [jax.tree.map(operator.itemgetter(i), parts) for i in range(count)]
 
 
 def _wide_zeros(leaf: Array) -> Array:

@@ -226,7 +226,7 @@ def test_a_view_serves_its_event_only():
     kept = []
     train(Told({"history"}, on_epoch_end=kept.append))
     with pytest.raises(StateError, match="after on_epoch_end had returned"):
-        kept[0].history  # noqa: B018
+        kept[0].history
 
 
 WRONG_MOMENT = {

@@ -106,7 +106,7 @@ class Callback:
     def on_train_end(self, run: RunView) -> None:
         """Hear that the run is over."""
 
-    def due(self, step: int) -> bool:  # noqa: ARG002
+    def due(self, step: int) -> bool:
         """Tell whether `on_step_end` is wanted after this step; nothing is waited for before."""
         return True
 

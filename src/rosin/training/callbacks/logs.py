@@ -64,7 +64,7 @@ class JSONLines(_Log):
         {"event": "step", "epoch": 1, "step": 3, "loss": 1.0}
     """
 
-    def on_train_begin(self, run: RunView) -> None:  # noqa: ARG002
+    def on_train_begin(self, run: RunView) -> None:
         """Refuse now what would fail after the first epoch."""
         expect_state(
             self.path.parent.is_dir(),
@@ -128,7 +128,7 @@ class TensorBoard(_Log):
             )
         self._writer: Any = None
 
-    def on_train_begin(self, run: RunView) -> None:  # noqa: ARG002
+    def on_train_begin(self, run: RunView) -> None:
         """Open the file."""
         self._writer = self._make(str(self.path))
 
@@ -146,7 +146,7 @@ class TensorBoard(_Log):
             self._writer.add_scalar(f"hyperparameters/{name}", value, run.step)
         self._writer.flush()
 
-    def on_train_end(self, run: RunView) -> None:  # noqa: ARG002
+    def on_train_end(self, run: RunView) -> None:
         """Close the file."""
         if self._writer is not None:
             self._writer.close()

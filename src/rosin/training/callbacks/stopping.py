@@ -150,7 +150,7 @@ class TimeBudget(Callback):
         self.seconds = seconds
         self._end = math.inf
 
-    def on_train_begin(self, run: RunView) -> None:  # noqa: ARG002
+    def on_train_begin(self, run: RunView) -> None:
         """Look at the clock."""
         self._end = time.monotonic() + self.seconds
 
