@@ -150,3 +150,14 @@ def test_a_second_derivative_that_can_be_written_is_finite(name, prediction, tar
 
     bent = jax.jit(jax.grad(jax.grad(loss)))(np.float32(prediction[0]))
     np.testing.assert_allclose(bent, curve, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [rs.hinge_loss, rs.squared_hinge_loss])
+def test_labels_of_0_and_1_are_no_signs(loss):
+    prediction, labels = jnp.array([2.0, -1.0]), jnp.array([1.0, 0.0])
+    with pytest.raises(rs.RangeError) as caught:
+        loss(prediction, labels)
+    assert caught.value.subject == loss.__name__
+    assert caught.value.got == "0 among targets from 0.0 to 1.0"
+    assert float(loss(prediction, 2 * labels - 1)) == 0
+    assert float(loss(prediction, labels, mask=labels == 1)) == 0

@@ -6,9 +6,10 @@ import math
 import jax.numpy as jnp
 
 from rosin.core.types import Array, ArrayLike
-from rosin.core.validation import expect_between
+from rosin.core.validation import expect_between, refuse
+from rosin.errors import RangeError
 from rosin.functional.activations import relu
-from rosin.functional.losses.shared import Reduction, pair, reduced
+from rosin.functional.losses.shared import Reduction, known_values, pair, reduced
 
 
 def hinge_loss(
@@ -33,6 +34,8 @@ def hinge_loss(
     Raises:
         DtypeError: An array is not of a real floating-point dtype, or the mask not of
             booleans.
+        RangeError: A target is 0, as in labels of 0 and 1: its loss has no derivative. Inside
+            `jit` this is not seen.
         ShapeError: The shapes differ, or a reduction has nothing to reduce.
         StructureError: `reduction` cannot be called.
 
@@ -43,7 +46,7 @@ def hinge_loss(
     Source:
         Flux.jl `hinge_loss`.
     """
-    prediction, target = pair(prediction, target, subject="hinge_loss", mask=mask)
+    prediction, target = _signed_pair(prediction, target, subject="hinge_loss", mask=mask)
     short = relu(1 - prediction * target)
     return reduced(short, reduction, subject="hinge_loss", mask=mask)
 
@@ -68,6 +71,8 @@ def squared_hinge_loss(
     Raises:
         DtypeError: An array is not of a real floating-point dtype, or the mask not of
             booleans.
+        RangeError: A target is 0, as in labels of 0 and 1: its loss has no derivative. Inside
+            `jit` this is not seen.
         ShapeError: The shapes differ, or a reduction has nothing to reduce.
         StructureError: `reduction` cannot be called.
 
@@ -78,9 +83,26 @@ def squared_hinge_loss(
     Source:
         Flux.jl `squared_hinge_loss`.
     """
-    prediction, target = pair(prediction, target, subject="squared_hinge_loss", mask=mask)
+    prediction, target = _signed_pair(prediction, target, subject="squared_hinge_loss", mask=mask)
     short = relu(1 - prediction * target)
     return reduced(short * short, reduction, subject="squared_hinge_loss", mask=mask)
+
+
+def _signed_pair(
+    prediction: ArrayLike, target: ArrayLike, *, subject: str, mask: ArrayLike | None
+) -> tuple[Array, Array]:
+    """Check a pair whose target is a sign; numbers of any size have one, 0 has none."""
+    prediction, target = pair(prediction, target, subject=subject, mask=mask)
+    values = known_values(target)
+    if values is not None and not values.all():
+        refuse(
+            RangeError,
+            subject=subject,
+            expected="targets of -1 and 1",
+            got=f"0 among targets from {values.min()} to {values.max()}",
+            fix="pass 2 * y - 1 for labels y of 0 and 1",
+        )
+    return prediction, target
 
 
 def siamese_contrastive_loss(
