@@ -109,27 +109,34 @@ print(f"bound on the test images: {result.history['validation_loss'][-1]:.2f} na
 # Left, where the encoder puts the digits; right, what the decoder draws on a grid over the
 # same map: places of equal probability under the standard normal distribution.
 
+
 # %%
+def sheet(images: np.ndarray, columns: int) -> np.ndarray:
+    """Lay images `(n, 64)` out in rows, a pixel apart."""
+    framed = np.pad(images.reshape(-1, 8, 8), ((0, 0), (1, 1), (1, 1)), constant_values=0.5)
+    rows = framed.reshape(-1, columns, 10, 10)
+    return rows.swapaxes(1, 2).reshape(-1, columns * 10)
+
+
 means = np.asarray(jax.jit(lambda m, x: m(x)[1])(model, pixels))
-side = 4 if TINY else 16
+side = 4 if TINY else 12
 quantiles = jax.scipy.stats.norm.ppf((jnp.arange(side) + 0.5) / side)
 grid = jnp.stack(jnp.meshgrid(quantiles, quantiles[::-1]), -1).reshape(-1, 2)
 drawn = np.asarray(jax.jit(lambda m, z: rs.sigmoid(m.decoder(z)))(model, grid))
-sheet = drawn.reshape(side, side, 8, 8).swapaxes(1, 2).reshape(side * 8, side * 8)
-restored = np.asarray(jax.jit(lambda m, x: rs.sigmoid(m(x)[0]))(model, test[:10]))
+scanned = test[:18]
+restored = np.asarray(jax.jit(lambda m, x: rs.sigmoid(m(x)[0]))(model, scanned))
 
 figure, (left, middle, right) = plt.subplots(
-    1, 3, figsize=(16, 5.4), layout="constrained", width_ratios=(5, 5, 2.2)
+    1, 3, figsize=(16, 4.8), layout="constrained", width_ratios=(1.3, 1, 1)
 )
 points = left.scatter(*means.T, c=digits.target, cmap="tab10", s=8, vmin=-0.5, vmax=9.5)
 figure.colorbar(points, ax=left, ticks=range(10), label="digit (the model never saw it)")
 left.set(title="The map of the encoder", xlabel="first number", ylabel="second number")
-middle.imshow(sheet, cmap="Greys", vmin=0, vmax=1)
+middle.imshow(sheet(drawn, side), cmap="Greys", vmin=0, vmax=1)
 middle.set(title="What the decoder draws there", xticks=[], yticks=[])
-pairs = np.concatenate([test[:10].reshape(-1, 8), restored.reshape(-1, 8)], axis=1)
-right.imshow(pairs, cmap="Greys", vmin=0, vmax=1)
-right.set(title="Test images, restored", xticks=[3.5, 11.5], yticks=[])
-right.set_xticklabels(["scanned", "restored"])
+pairs = np.stack([scanned, restored], axis=1).reshape(-1, 64)
+right.imshow(sheet(pairs, 6), cmap="Greys", vmin=0, vmax=1)
+right.set(title="Test images, each with its restoration", xticks=[], yticks=[])
 OUT.mkdir(exist_ok=True)
 figure.savefig(OUT / "autoencoder.png", dpi=120)
 print(f"wrote {OUT / 'autoencoder.png'}")
